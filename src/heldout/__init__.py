@@ -1,0 +1,1 @@
+"""heldout: from a problem statement to an honest test score."""
