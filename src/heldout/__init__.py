@@ -1,1 +1,97 @@
-"""heldout: from a problem statement to an honest test score."""
+"""heldout: from a problem statement to an honest test score.
+
+    import heldout
+
+    study = heldout.Study("houses.csv", target="SalePrice")
+    study.fit()
+    study.leaderboard, study.findings
+    final = study.open_test()
+    study.report("report.html")
+    final.model.predict(frame)
+
+The names below are in the order of the data's way through. Each is imported when it is first used, so that
+`import heldout` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heldout.baseline import BaselineClassifier, BaselineRegressor
+    from heldout.data.encode import Encoder
+    from heldout.data.read import read
+    from heldout.data.table import Table
+    from heldout.diagnose import Check, Evidence, Finding
+    from heldout.errors import HeldoutError
+    from heldout.final import Final
+    from heldout.intervals import Score
+    from heldout.ledger import Ledger
+    from heldout.linear.regression import LinearRegression
+    from heldout.linear.softmax import SoftmaxClassifier
+    from heldout.model import Model
+    from heldout.persist import load, save
+    from heldout.problem import Problem
+    from heldout.split import SealedTest, Split, train_validation_test_split
+    from heldout.study import Study
+
+_PLACES = {
+    "Study": "heldout.study",
+    "read": "heldout.data.read",
+    "Table": "heldout.data.table",
+    "Problem": "heldout.problem",
+    "train_validation_test_split": "heldout.split",
+    "Split": "heldout.split",
+    "SealedTest": "heldout.split",
+    "Encoder": "heldout.data.encode",
+    "BaselineRegressor": "heldout.baseline",
+    "BaselineClassifier": "heldout.baseline",
+    "LinearRegression": "heldout.linear.regression",
+    "SoftmaxClassifier": "heldout.linear.softmax",
+    "Score": "heldout.intervals",
+    "Check": "heldout.diagnose",
+    "Evidence": "heldout.diagnose",
+    "Finding": "heldout.diagnose",
+    "Final": "heldout.final",
+    "Ledger": "heldout.ledger",
+    "Model": "heldout.model",
+    "load": "heldout.persist",
+    "save": "heldout.persist",
+    "HeldoutError": "heldout.errors",
+}
+
+__all__ = [
+    "BaselineClassifier",
+    "BaselineRegressor",
+    "Check",
+    "Encoder",
+    "Evidence",
+    "Final",
+    "Finding",
+    "HeldoutError",
+    "Ledger",
+    "LinearRegression",
+    "Model",
+    "Problem",
+    "Score",
+    "SealedTest",
+    "SoftmaxClassifier",
+    "Split",
+    "Study",
+    "Table",
+    "load",
+    "read",
+    "save",
+    "train_validation_test_split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'heldout' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

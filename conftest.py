@@ -1,0 +1,15 @@
+"""Tests and doctests never touch the user's own ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    path = tmp_path / "ledger.sqlite"
+    monkeypatch.setenv("HELDOUT_LEDGER", str(path))
+    yield path

@@ -1,0 +1,80 @@
+"""Makes the site's figures and its example report when the site is built, into docs/generated."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import altair as alt
+import numpy as np
+import polars as pl
+from sphinx.application import Sphinx
+
+OUT = Path(__file__).parent / "generated"
+
+
+def peeking() -> alt.LayerChart:
+    """Coin flips against coin flips: the best of N looks at one test set, by chance alone."""
+    rng = np.random.default_rng(0)
+    looks = np.array([1, 2, 5, 10, 20, 50, 100])
+    accuracy = rng.binomial(200, 0.5, size=(4000, looks.max())) / 200
+    best = [np.quantile(accuracy[:, :n].max(axis=1), [0.05, 0.5, 0.95]) for n in looks]
+    frame = pl.DataFrame({"looks": looks, "low": [b[0] for b in best], "best": [b[1] for b in best], "high": [b[2] for b in best]})
+    base = alt.Chart(frame, title="The best of N worthless models on one test set of 200 rows")
+    x = alt.X("looks:Q", scale=alt.Scale(type="log"), title="looks at the same test set, N")
+    y = alt.Y("best:Q", title="accuracy of the best", scale=alt.Scale(domain=[0.42, 0.66]))
+    band = base.mark_area(opacity=0.25).encode(x=x, y=alt.Y("low:Q", title="accuracy of the best"), y2="high:Q")
+    line = base.mark_line(point=True).encode(x=x, y=y)
+    truth = alt.Chart(pl.DataFrame({"y": [0.5]})).mark_rule(strokeDash=[4, 4]).encode(y="y:Q")
+    return (band + line + truth).properties(width=520, height=260)
+
+
+def widening() -> alt.Chart:
+    """How wide an interval gets when N looks must hold together."""
+    from scipy.stats import norm
+
+    from heldout.final import level_for
+
+    looks = np.arange(1, 21)
+    width = [norm.ppf((1 + level_for(int(n))) / 2) / norm.ppf(0.975) for n in looks]
+    frame = pl.DataFrame({"looks": looks, "width": width})
+    return (
+        alt.Chart(frame, title="Width of the interval after N openings, relative to the first")
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("looks:Q", title="openings, N"),
+            y=alt.Y("width:Q", title="relative width", scale=alt.Scale(domain=[1, 1.7])),
+        )
+        .properties(width=520, height=220)
+    )
+
+
+def example_report() -> None:
+    """The report of the README's demo, as a file of the site."""
+    from heldout import Study
+
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study("example:breast_cancer", ledger=Path(folder) / "ledger.sqlite").fit()
+        study.open_test()
+        study.report(OUT / "report.html")
+
+
+def build(app: Sphinx) -> None:
+    OUT.mkdir(exist_ok=True)
+    for figure in (peeking, widening):
+        figure().save(OUT / f"{figure.__name__}.svg")
+    example_report()
+
+
+def copy_report(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.name == "html":
+        target = Path(app.outdir) / "example-report.html"
+        target.write_bytes((OUT / "report.html").read_bytes())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    app.connect("builder-inited", build)
+    app.connect("build-finished", copy_report)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,102 @@
+"""What a study fits: learners of the panel that suit the problem, or what the user passes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from heldout.errors import InputError, suggest
+from heldout.metrics import Criterion
+from heldout.panel import LEARNERS
+from heldout.problem import Problem, label_text
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A learner about to be fitted. `raw`: it takes the columns as they are and encodes them itself."""
+
+    name: str
+    title: str
+    estimator: Any
+    baseline: bool = False
+    raw: bool = False
+    ours: bool = True
+
+
+def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
+    """The learners to try on this problem, the trivial answer first.
+
+    Parameters
+    ----------
+    problem : Problem
+    learners : None, or a list or mapping of names of LEARNERS and scikit-learn estimators
+        None takes every learner of the panel that suits the task. A scikit-learn Pipeline is given the columns
+        as a pandas frame, because its first steps encode them; every other estimator gets the encoded matrix.
+
+    Raises
+    ------
+    InputError
+        An unknown name, a learner for another task, or something that is no estimator.
+    """
+    baseline = next(entry for entry in LEARNERS.values() if entry.baseline and problem.task in entry.tasks)
+    trivial = baseline.load()(**_trivial_parameters(problem.criterion, problem.task))
+    first = Candidate(baseline.name, baseline.title, trivial, baseline=True)
+    if learners is None:
+        chosen = [e for e in LEARNERS.values() if problem.task in e.tasks and not e.baseline]
+        return [first, *(Candidate(e.name, e.title, e.load()()) for e in chosen)]
+    named = learners.items() if isinstance(learners, Mapping) else [(None, item) for item in _as_list(learners)]
+    asked = [_candidate(name, item, problem) for name, item in named]
+    if not asked:
+        raise InputError("The list of learners is empty; leave it out to take the panel.")
+    return _unique([first, *asked])
+
+
+def _as_list(learners: Any) -> list[Any]:
+    return list(learners) if isinstance(learners, list | tuple) else [learners]
+
+
+def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
+    if isinstance(item, str):
+        known = [entry.name for entry in LEARNERS.values() if problem.task in entry.tasks and not entry.baseline]
+        if item not in known:
+            raise InputError(f"There is no learner {item!r} for a {problem.task} problem.{suggest(item, known)}")
+        entry = LEARNERS[item]
+        return Candidate(name or entry.name, entry.title, entry.load()())
+    if not (hasattr(item, "fit") and hasattr(item, "predict") and hasattr(item, "get_params")):
+        raise InputError(f"{item!r} is no estimator: it needs fit, predict and get_params, as scikit-learn has them.")
+    from sklearn.base import clone
+    from sklearn.pipeline import Pipeline
+
+    kind = type(item).__name__
+    ours = kind in LEARNERS and LEARNERS[kind].load() is type(item)
+    title = LEARNERS[kind].title if ours else (name or kind)
+    return Candidate(name or kind, title, clone(item), raw=isinstance(item, Pipeline), ours=ours)
+
+
+def _unique(found: list[Candidate]) -> list[Candidate]:
+    names = [candidate.name for candidate in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"Two learners are called {name!r}; pass a dict to give them names of their own.")
+    return found
+
+
+def _trivial_parameters(criterion: Criterion, task: str) -> dict[str, Any]:
+    """The constant that the criterion likes best."""
+    if task == "regression":
+        return {"statistic": "median" if criterion.name in ("mae", "mape", "rmsle") else "mean"}
+    return {"strategy": "prior" if criterion.needs == "probability" else "most_frequent"}
+
+
+def says(estimator: Any, problem: Problem) -> str:
+    """The trivial answer in words."""
+    if problem.classes is None:
+        return f"always the {estimator.statistic} of train, {float(np.ravel(estimator.constant_)[0]):,.4g}"
+    shares = np.asarray(estimator.class_prior_)
+    if estimator.strategy == "most_frequent":
+        return f"always {label_text(problem.classes[int(shares.argmax())])}"
+    listed = [f"{label_text(c)} {share:.0%}" for c, share in zip(problem.classes, shares, strict=True)]
+    return f"the shares of the classes in train ({', '.join(listed[:5])}{', …' if len(listed) > 5 else ''})"

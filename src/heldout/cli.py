@@ -1,0 +1,354 @@
+"""The command line: a thin skin over heldout.Study. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from heldout.errors import HeldoutError, InputError
+
+if TYPE_CHECKING:
+    from heldout.study import Study
+
+app = typer.Typer(
+    name="heldout",
+    help="From a table to an honest test score: state, split and seal, fit, diagnose, test once, report, predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Target = Annotated[str | None, typer.Option("--target", help="The column to predict.", metavar="COLUMN")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The study's folder. Default: NAME-study.", metavar="STUDY")
+]
+Task = Annotated[
+    str | None, typer.Option(help="regression, classification, binary or multiclass. Default: by the target.")
+]
+CriterionName = Annotated[
+    str | None, typer.Option("--criterion", help="What learners are compared by: rmse, mae, log_loss, roc_auc, ...")
+]
+Positive = Annotated[str | None, typer.Option(help="The positive class of two.", metavar="CLASS")]
+Group = Annotated[str | None, typer.Option(help="Rows with the same value stay in one part.", metavar="COLUMN")]
+Time = Annotated[
+    str | None, typer.Option(help="Train lies before validation, validation before test.", metavar="COLUMN")
+]
+Gap = Annotated[str | None, typer.Option(help="Left out after each part, with --time: 7d, 12h, 30min.")]
+SplitColumn = Annotated[
+    str | None, typer.Option("--split", help="A column that says train, validation or test.", metavar="COLUMN")
+]
+ValidationFile = Annotated[str | None, typer.Option("--validation", help="Validation rows in a file.", metavar="FILE")]
+TestFile = Annotated[str | None, typer.Option("--test", help="Test rows in a file; sealed at once.", metavar="FILE")]
+Shares = Annotated[str, typer.Option(help="Shares of train, validation and test.", metavar="A/B/C")]
+Drop = Annotated[list[str] | None, typer.Option(help="Leave this column out. May be repeated.", metavar="COLUMN")]
+Keep = Annotated[
+    list[str] | None, typer.Option(help="Keep a column that would be left out. May be repeated.", metavar="COLUMN")
+]
+Kind = Annotated[
+    list[str] | None,
+    typer.Option(help="COLUMN=number, boolean, category, date or text. May be repeated.", metavar="COLUMN=KIND"),
+]
+Missing = Annotated[list[str] | None, typer.Option(help="A text that stands for a missing value.", metavar="TEXT")]
+Learner = Annotated[list[str] | None, typer.Option(help="Only this learner. May be repeated.", metavar="NAME")]
+Delimiter = Annotated[str | None, typer.Option(help="Between fields of a text file. Default: found out.")]
+Sheet = Annotated[str | None, typer.Option(help="Of an Excel file. Default: the first.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same study.", min=0)]
+TimeLimit = Annotated[float | None, typer.Option(help="Seconds for all fits together.", min=0)]
+Jobs = Annotated[int | None, typer.Option(help="Threads. Default: all cores.", min=1)]
+LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.", metavar="FILE")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Open rows that were opened before; counted, and the interval is widened.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no more than the outcome.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Print more; twice: tracebacks.")]
+
+
+@app.command("fit", help="State the problem, split and seal, fit, compare and diagnose. The seal stays whole.")
+@app.command("run", help="Everything: fit, then open the test set once, and write the report.")
+def fit_or_run(
+    context: typer.Context,
+    data: Annotated[str | None, typer.Argument(help="A table's file, or example:NAME.", metavar="DATA")] = None,
+    target: Target = None,
+    output: Output = None,
+    task: Task = None,
+    criterion: CriterionName = None,
+    positive: Positive = None,
+    group: Group = None,
+    time: Time = None,
+    gap: Gap = None,
+    split: SplitColumn = None,
+    validation: ValidationFile = None,
+    test: TestFile = None,
+    shares: Shares = "60/20/20",
+    drop: Drop = None,
+    keep: Keep = None,
+    kind: Kind = None,
+    missing: Missing = None,
+    learner: Learner = None,
+    delimiter: Delimiter = None,
+    sheet: Sheet = None,
+    seed: Seed = 0,
+    time_limit: TimeLimit = None,
+    jobs: Jobs = None,
+    ledger: LedgerPath = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this study.", metavar="STUDY")] = None,
+    again: Again = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Both commands: they share every option."""
+    from heldout.study import Study
+
+    if resume is not None:
+        if data is not None or target is not None:
+            raise InputError("--resume goes on with a study as it was stated; leave DATA and --target out.")
+        study = Study.load(resume, ledger=ledger)
+        study.time_limit, study.jobs = time_limit or study.time_limit, jobs or study.jobs
+    else:
+        if data is None:
+            raise InputError("Say which table: heldout fit DATA --target COLUMN, or heldout fit example:breast_cancer.")
+        study = Study(
+            data,
+            target,
+            task=task,
+            criterion=criterion,
+            positive=positive,
+            group=group,
+            time=time,
+            gap=gap,
+            part=split,
+            validation=validation,
+            test=test,
+            shares=_shares(shares),
+            kinds=_kinds(kind or []),
+            missing=missing or [],
+            drop=drop or [],
+            keep=keep or [],
+            learners=learner or None,
+            seed=seed,
+            time_limit=time_limit,
+            jobs=jobs,
+            folder=output or _new_folder(data),
+            ledger=ledger,
+            delimiter=delimiter,
+            sheet=sheet,
+        )
+    _fit(study, quiet or as_json)
+    opens = context.info_name == "run"
+    if opens:
+        _open(study, again)
+    _finish(study, as_json, quiet, verbose, path=study.report(), hint=not opens)
+
+
+@app.command("test", help="Break the seal: score the chosen learner on the test rows, once.")
+def open_test(
+    study: Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")],
+    again: Again = False,
+    ledger: LedgerPath = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    from heldout.study import Study
+
+    opened = Study.load(study, ledger=ledger)
+    _open(opened, again)
+    _finish(opened, as_json, quiet, verbose, path=opened.report(), sections=("final",))
+
+
+@app.command("report", help="Write the report of a study again, and show it in the terminal.")
+def report(
+    study: Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: STUDY/report.html.")] = None,
+    ledger: LedgerPath = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    from heldout.study import Study
+
+    loaded = Study.load(study, ledger=ledger)
+    _finish(loaded, as_json, quiet, verbose, path=loaded.report(output))
+
+
+@app.command("predict", help="Write predictions beside the rows of a table.")
+def predict(
+    model: Annotated[Path, typer.Argument(help="A study's folder or a model file.", metavar="STUDY|MODEL")],
+    data: Annotated[str, typer.Argument(help="A table with the columns that the model needs.", metavar="DATA")],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="CSV, TSV, Parquet or JSON lines by its name; - prints CSV.")
+    ] = None,
+    delimiter: Delimiter = None,
+    sheet: Sheet = None,
+    missing: Missing = None,
+    quiet: Quiet = False,
+) -> None:
+    from heldout import persist
+    from heldout.data.write import write
+    from heldout.model import Model
+    from heldout.study import Study
+
+    used = Study.load(model).model if model.is_dir() else persist.load(model, expected=Model)
+    table, notices = used.predict_table(data, delimiter=delimiter, sheet=sheet, missing=missing or [])
+    for notice in notices:
+        _say(notice, quiet)
+    path = output or f"{Path(data).name.split('.')[0]}-predictions.csv"
+    write(table, path)
+    if path != "-":
+        _say(f"{table.height:,} predictions of {used.problem.target} are in {path}.", quiet)
+
+
+@app.command("ledger", help="Who opened which test set when, and whether the record is whole.")
+def ledger(
+    path: LedgerPath = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Compare with the copy in this study's folder.", metavar="STUDY")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    from heldout.folder import StudyFolder
+    from heldout.ledger import Ledger
+    from heldout.report import terminal
+
+    book = Ledger(path)
+    verdict = book.verify(study_entries=[] if study is None else StudyFolder(study).ledger_entries())
+    entries = book.entries()
+    if as_json:
+        shown = {"path": str(book.path), "verdict": str(verdict), "entries": [entry.to_json() for entry in entries]}
+        typer.echo(json.dumps(shown, ensure_ascii=False, indent=1))
+    else:
+        terminal.ledger(entries, str(verdict), str(book.path), _console())
+    if not verdict.whole:
+        raise typer.Exit(1)
+
+
+@app.command("examples", help="Tables that come along, to try everything on.")
+def list_examples() -> None:
+    from heldout.examples import EXAMPLES
+
+    for item in EXAMPLES.values():
+        typer.echo(f"heldout run example:{item.name:<14}  {item.about}")
+
+
+@app.command("version", hidden=True)
+def version() -> None:
+    from importlib.metadata import version as installed
+
+    typer.echo(installed("heldout"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command `heldout`: exit code 0, 1 (the work failed) or 2 (bad usage); never a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except HeldoutError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("Interrupted. What was finished is kept; `heldout fit --resume STUDY` goes on.", 1)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        _unexpected(error, arguments)
+
+
+def _unexpected(error: Exception, arguments: list[str]) -> None:
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        sys.exit(error.exit_code)
+    if isinstance(error, click.ClickException):
+        error.show()
+        sys.exit(error.exit_code)
+    if isinstance(error, click.exceptions.Abort):
+        _fail("Interrupted.", 1)
+    if isinstance(error, MemoryError):
+        _fail("There is not enough memory for this; take fewer rows or columns.", 1)
+    if "-vv" in arguments or arguments.count("-v") > 1:
+        raise error
+    _fail(f"Something went wrong inside heldout ({type(error).__name__}: {error}). Run it with -vv and report it.", 1)
+
+
+def _fail(sentence: str, code: int) -> None:
+    typer.echo(f"heldout: {sentence}", err=True)
+    sys.exit(code)
+
+
+def _say(sentence: str, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(sentence, err=True)
+
+
+def _fit(study: Study, quiet: bool) -> None:
+    from heldout.report.progress import shown_progress
+
+    with shown_progress(quiet) as progress:
+        study.fit(progress=progress)
+
+
+def _open(study: Study, again: bool) -> None:
+    study.open_test(again=again)
+
+
+def _finish(
+    study: Study,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    *,
+    path: Path,
+    sections: tuple[str, ...] | None = None,
+    hint: bool = False,
+) -> None:
+    from heldout.report import terminal
+
+    record = study.record
+    if as_json:
+        typer.echo(json.dumps(record, ensure_ascii=False, indent=1))
+    elif quiet:
+        typer.echo(terminal.outcome(record))
+    else:
+        terminal.show(record, _console(), sections=sections, verbose=verbose)
+        typer.echo(f"\nReport: {path}", err=True)
+        if hint:
+            typer.echo(f"The test set is sealed. To open it, once: heldout test {study.folder}", err=True)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.replace(",", "/").split("/")]
+    except ValueError:
+        raise InputError(f"--shares {text!r} is not three numbers like 60/20/20.") from None
+
+
+def _kinds(given: list[str]) -> dict[str, str]:
+    pairs = [item.rpartition("=") for item in given]
+    for (name, _, kind), item in zip(pairs, given, strict=True):
+        if not name or not kind:
+            raise InputError(f"--kind {item!r} is not COLUMN=KIND, like --kind zip=category.")
+    return {name: kind for name, _, kind in pairs}
+
+
+def _new_folder(data: str) -> Path:
+    """NAME-study beside where one stands, numbered if that is taken."""
+    stem = Path(data.removeprefix("example:")).name.split(".")[0] or "table"
+    number, folder = 1, Path(f"{stem}-study")
+    while folder.exists():
+        number += 1
+        folder = Path(f"{stem}-study-{number}")
+    return folder

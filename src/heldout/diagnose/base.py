@@ -1,0 +1,100 @@
+"""What a check sees and what it says: Evidence in, findings out.
+
+The evidence comes from train and validation alone; a sealed test set is refused by type.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+from heldout.errors import SealError
+from heldout.fitting import Fitted
+from heldout.intervals import Score
+from heldout.problem import Problem
+from heldout.split import SealedTest
+
+Severity = Literal["good", "info", "warning", "error"]
+FAMILY_ERROR = 0.05  # chance of any false alarm in a study's learners, all questions together
+QUESTIONS = 3  # asked of each learner: better than trivial? a gap? beaten by another?
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: a code to look it up by, a severity, a message with the numbers, the evidence as data."""
+
+    code: str
+    title: str
+    severity: Severity
+    message: str
+    learner: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "title": self.title,
+            "severity": self.severity,
+            "learner": self.learner,
+            "message": self.message,
+            "evidence": {k: v.to_json() if isinstance(v, Score) else v for k, v in self.evidence.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        return cls(**{item.name: data[item.name] for item in fields(cls)})
+
+    def __str__(self) -> str:
+        about = f" ({self.learner})" if self.learner else ""
+        return f"{self.code} {self.severity}: {self.title}{about}. {self.message}"
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """A check that has nothing to say of this study, and why."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, repr=False)
+class Evidence:
+    """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split."""
+
+    problem: Problem
+    learners: tuple[Fitted, ...]
+    split_notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if isinstance(getattr(self, item.name), SealedTest):
+                raise SealError(
+                    "A diagnosis looks at train and validation only; it cannot be given the sealed test set."
+                )
+
+    @property
+    def baseline(self) -> Fitted | None:
+        return next((item for item in self.learners if item.baseline and item.status == "fitted"), None)
+
+    @property
+    def fitted(self) -> tuple[Fitted, ...]:
+        """The learners that have scores, without the trivial answer."""
+        return tuple(item for item in self.learners if item.status == "fitted" and not item.baseline)
+
+    @property
+    def level(self) -> float:
+        """Confidence of each interval so that all of them hold together with 95% (Bonferroni)."""
+        return 1 - FAMILY_ERROR / (QUESTIONS * max(1, len(self.fitted)))
+
+
+class Check(ABC):
+    """One question about a study. Subclasses set `code` and `title` and yield findings from `examine`."""
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    @abstractmethod
+    def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
+        """Findings, nothing, or NotApplicable with the reason."""

@@ -1,0 +1,194 @@
+"""Fit one learner and score it on train and validation: the inner step of a study."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heldout import metrics
+from heldout.candidates import Candidate
+from heldout.data.encode import Encoder
+from heldout.errors import HeldoutError
+from heldout.intervals import Replicates, Sample, Score, replicate
+from heldout.metrics import Criterion, Prediction
+from heldout.problem import Problem
+from heldout.split import Part
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, repr=False)
+class Rows:
+    """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all."""
+
+    part: Part
+    X: Array  # (n, d)
+    y: Array
+    sample: Sample
+    draws: Array
+
+    @classmethod
+    def of(cls, part: Part, problem: Problem, encoder: Encoder, seed: int) -> Rows:
+        sample = Sample.of(part.units, seed)
+        X = encoder.transform(part.table.select(problem.features))
+        return cls(part, X, problem.y(part.table), sample, sample.cluster_draws())
+
+    def input_for(self, candidate: Candidate, problem: Problem) -> Any:
+        return as_pandas(self.part.table, problem) if candidate.raw else self.X
+
+    def replicates(self, criterion: Criterion, prediction: Prediction) -> Replicates:
+        return replicate(criterion, self.y, prediction, self.sample, self.draws)
+
+
+@dataclass(frozen=True, repr=False)
+class Fitted:
+    """A learner after its fit, with what it scores; or why it has no score."""
+
+    name: str
+    title: str
+    status: str  # "fitted", "failed" or "skipped"
+    error: str = ""
+    baseline: bool = False
+    ours: bool = True
+    raw: bool = False
+    estimator: Any = None
+    train: Replicates | None = None
+    validation: Replicates | None = None
+    beside: tuple[tuple[Criterion, Score], ...] = ()
+    prediction: Prediction | None = None  # of the validation rows
+    fit_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> tuple[Replicates, Replicates]:
+        """Train and validation replicates of a learner that was fitted."""
+        assert self.train is not None and self.validation is not None
+        return self.train, self.validation
+
+
+def fit(candidate: Candidate, problem: Problem, train: Rows, validation: Rows) -> Fitted:
+    """Fit `candidate` on train and score it on both parts. A learner that fails is reported, not raised."""
+    start = time.perf_counter()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            candidate.estimator.fit(train.input_for(candidate, problem), train.y)
+        seconds = time.perf_counter() - start
+        said = tuple(dict.fromkeys(_first_line(item.message) for item in caught if _concerns_user(item)))
+        return score(candidate, problem, train, validation, fit_seconds=seconds, said=said)
+    except Exception as error:  # whatever a foreign estimator raises
+        why = str(error) if isinstance(error, HeldoutError) else f"{type(error).__name__}: {_first_line(error)}"
+        return Fitted(
+            candidate.name,
+            candidate.title,
+            "failed",
+            error=why,
+            baseline=candidate.baseline,
+            ours=candidate.ours,
+        )
+
+
+def score(
+    candidate: Candidate,
+    problem: Problem,
+    train: Rows,
+    validation: Rows,
+    *,
+    fit_seconds: float,
+    said: tuple[str, ...] = (),
+) -> Fitted:
+    """The scores of a candidate whose estimator is fitted already."""
+    start = time.perf_counter()
+    on_validation = predict(candidate.estimator, validation.input_for(candidate, problem), problem)
+    seconds = time.perf_counter() - start
+    on_train = predict(candidate.estimator, train.input_for(candidate, problem), problem)
+    return Fitted(
+        name=candidate.name,
+        title=candidate.title,
+        status="fitted",
+        baseline=candidate.baseline,
+        ours=candidate.ours,
+        raw=candidate.raw,
+        estimator=candidate.estimator,
+        train=train.replicates(problem.criterion, on_train),
+        validation=validation.replicates(problem.criterion, on_validation),
+        beside=tuple(
+            (item, validation.replicates(item, on_validation).score()) for item in beside(problem, on_validation)
+        ),
+        prediction=on_validation,
+        fit_seconds=fit_seconds,
+        predict_seconds=seconds,
+        parameters=_parameters(candidate.estimator),
+        warnings=said,
+    )
+
+
+def beside(problem: Problem, prediction: Prediction) -> list[Criterion]:
+    """The usual criteria of the task other than the one asked for, where the prediction allows them."""
+    others = [metrics.CRITERIA[name] for name in metrics.BESIDE[problem.task] if name != problem.criterion.name]
+    return [item for item in others if getattr(prediction, item.needs) is not None]
+
+
+def predict(estimator: Any, X: Any, problem: Problem) -> Prediction:
+    """What a fitted estimator says of these rows, checked: its shape, its finiteness, its classes.
+
+    Raises
+    ------
+    ValueError
+        The estimator predicts something that is no prediction of this problem.
+    """
+    if problem.classes is None:
+        value = np.asarray(estimator.predict(X), dtype=np.float64).reshape(-1)
+        if not np.isfinite(value).all():
+            raise ValueError("it predicts values that are not finite")
+        return Prediction(value=value)
+    probability = None
+    if hasattr(estimator, "predict_proba"):
+        given = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+        probability = np.zeros((len(given), len(problem.classes)))
+        probability[:, np.asarray(estimator.classes_, dtype=np.int64)] = given
+        if not np.isfinite(probability).all():
+            raise ValueError("it predicts probabilities that are not finite")
+    label = np.asarray(estimator.predict(X), dtype=np.int64)
+    return Prediction(label=label, probability=probability)
+
+
+def as_pandas(part_table: Any, problem: Problem) -> Any:
+    """The feature columns as a pandas frame, for pipelines that encode them themselves."""
+    import pandas as pd
+
+    frame = part_table.frame.select(problem.features)
+    columns = {}
+    for column in part_table.select(problem.features).columns:
+        values = frame[column.name]
+        columns[column.name] = values.to_numpy() if column.kind in ("number", "date") else values.to_list()
+    made = pd.DataFrame(columns)
+    for column in part_table.select(problem.features).columns:
+        if column.kind in ("category", "text"):
+            made[column.name] = made[column.name].astype("str")
+        elif column.kind == "boolean":
+            made[column.name] = made[column.name].astype("boolean" if frame[column.name].null_count() else "bool")
+    return made
+
+
+def _parameters(estimator: Any) -> dict[str, Any]:
+    simple = (str, int, float, bool, type(None))
+    shown = estimator.get_params(deep=False).items()
+    return {name: value if isinstance(value, simple) else repr(value)[:200] for name, value in shown}
+
+
+def _concerns_user(item: warnings.WarningMessage) -> bool:
+    return not issubclass(item.category, DeprecationWarning | PendingDeprecationWarning | FutureWarning)
+
+
+def _first_line(error: object) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

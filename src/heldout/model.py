@@ -1,0 +1,137 @@
+"""A model in use: reads new rows the way it learned to, encodes them, predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from heldout.data.encode import Encoder
+from heldout.data.read import conform
+from heldout.data.table import Column, Table
+from heldout.errors import InputError
+from heldout.fitting import as_pandas, predict
+from heldout.metrics import Prediction
+from heldout.panel import LEARNERS
+from heldout.persist import State
+from heldout.problem import Problem, label_text
+
+
+@dataclass(frozen=True, repr=False)
+class Model:
+    """A fitted learner with everything needed to use it on new tables: `predict`, `predict_proba`, `predict_table`.
+
+    Attributes
+    ----------
+    problem : Problem
+        As it was when the model was fitted; its `features` are the columns that new data must have.
+    encoder : Encoder
+        Fitted on the training rows.
+    estimator : estimator
+        Fitted on the encoded training rows (or, for a pipeline, on the columns themselves).
+    """
+
+    problem: Problem
+    encoder: Encoder
+    estimator: Any
+    name: str
+    raw: bool = False
+
+    def __repr__(self) -> str:
+        kinds = f"{self.problem.target} from {len(self.problem.features)} columns"
+        return f"Model({self.name}: predicts {kinds})"
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that new data must have."""
+        return tuple(column for column in self.problem.columns if column.name in self.problem.features)
+
+    def predict(self, data: Any) -> NDArray[Any]:
+        """The predicted value or class of each row.
+
+        Parameters
+        ----------
+        data : path, frame, array or Table
+            Must have the feature columns; their order is free and other columns are ignored.
+
+        Returns
+        -------
+        array of shape (n,)
+            float64 values, or the classes' own labels.
+
+        Raises
+        ------
+        InputError
+            A column is missing, or holds a value that cannot be read as its kind.
+        """
+        return self._answer(self.says(self._table(data)))
+
+    def predict_proba(self, data: Any) -> NDArray[np.float64]:
+        """The probability of each class, shape (n, K), in the order of `problem.classes`."""
+        probability = self.says(self._table(data)).probability
+        if probability is None:
+            raise InputError(f"{self.name} gives no probabilities; use predict.")
+        return np.asarray(probability)
+
+    def predict_table(self, data: Any, **read_options: Any) -> tuple[pl.DataFrame, list[str]]:
+        """The rows of `data` as they were read, predictions beside them, and notices about how they were read."""
+        from heldout.data.read import read
+
+        given = read(data, **read_options)
+        table, notices = conform(given, self.columns)
+        prediction = self.says(table)
+        column = _free_name(f"predicted {self.problem.target}", given.names)
+        added = {column: self._answer(prediction).tolist()}
+        if prediction.probability is not None and self.problem.classes is not None:
+            for code, label in enumerate(self.problem.classes):
+                name = _free_name(f"probability of {label_text(label)}", given.names)
+                added[name] = prediction.probability[:, code].tolist()
+        return given.frame.with_columns(**{name: pl.Series(name, values) for name, values in added.items()}), notices
+
+    def _table(self, data: Any) -> Table:
+        return conform(data, self.columns)[0]
+
+    def says(self, table: Table) -> Prediction:
+        """What the learner says of rows that were read as the training rows were."""
+        X = as_pandas(table, self.problem) if self.raw else self.encoder.transform(table.select(self.problem.features))
+        return predict(self.estimator, X, self.problem)
+
+    def _answer(self, prediction: Prediction) -> NDArray[Any]:
+        if self.problem.classes is None:
+            return np.asarray(prediction.value)
+        return np.array(self.problem.classes)[np.asarray(prediction.label)]
+
+    def to_state(self) -> dict[str, Any]:
+        kept = replace(self.problem, columns=self.columns, left_out=(), notices=(), group=None, time=None, part=None)
+        return {"name": self.name, "problem": kept, "encoder": self.encoder, "estimator": self.estimator}
+
+    @classmethod
+    def from_state(cls, state: State) -> Model:
+        problem = state.object("problem", Problem)
+        estimator = state.object("estimator", tuple(entry.load() for entry in LEARNERS.values()))
+        model = cls(problem, state.object("encoder", Encoder), estimator, state.text("name"))
+        model._check(state)
+        return model
+
+    def _check(self, state: State) -> None:
+        """The parts must fit each other: columns to encoder, encoder to estimator, estimator to classes."""
+        if [column.name for column in self.columns] != list(self.encoder.columns_):
+            state.fail("its encoder is made for other columns")
+        if self.encoder.n_features_out_ != self.estimator.n_features_in_:
+            state.fail("its encoder and its learner do not have the same number of columns")
+        entry = LEARNERS[type(self.estimator).__name__]
+        if self.problem.task not in entry.tasks:
+            state.fail(f"its learner is not made for a {self.problem.task} problem")
+        if self.problem.classes is not None:
+            known = np.asarray(self.estimator.classes_)
+            if known.dtype.kind != "i" or known.min() < 0 or known.max() >= len(self.problem.classes):
+                state.fail("its learner knows classes that the model does not have")
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    while name in taken:
+        name += " (new)"
+    return name

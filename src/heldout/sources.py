@@ -1,0 +1,53 @@
+"""Where a study's rows come from: one table, or a table for each part, or an example."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from heldout import examples
+from heldout.data.read import conform, read
+from heldout.data.table import Source, Table
+from heldout.errors import InputError
+
+if TYPE_CHECKING:
+    from heldout.study import Study
+
+
+def gather(study: Study) -> tuple[Table, list[str] | None, str | None]:
+    """The study's rows as one table, the part of each row where files give it, and the source's SHA-256.
+
+    Raises InputError where a file cannot be read, no target was named, or the parts do not have the same columns.
+    """
+    table = _main(study)
+    if study.target is None:
+        raise InputError("Say which column to predict: --target COLUMN (in Python, target='COLUMN').")
+    others = [(name, given) for name, given in (("validation", study.validation), ("test", study.test)) if given is not None]
+    if not others:
+        return table, None, table.source.sha256
+    if study.test is None:
+        raise InputError("Validation rows were given without test rows; give both, or only test rows.")
+    if study.part is not None or study.time is not None:
+        raise InputError("Rows were given for each part, so the split cannot go by a column as well.")
+    names = ["train"] * len(table)
+    frames = [table.frame]
+    for name, given in others:
+        more, _ = conform(given, table.columns, **_options(study))
+        frames.append(more.frame)
+        names += [name] * len(more)
+    return Table(pl.concat(frames), table.columns, table.source), names, table.source.sha256
+
+
+def _main(study: Study) -> Table:
+    if isinstance(study.data, str) and study.data.startswith(examples.PREFIX):
+        columns, target = examples.load(study.data)
+        study.target = study.target or target
+        made = read(columns, kinds=study.kinds)
+        return dataclasses.replace(made, source=Source(study.data.removeprefix(examples.PREFIX), None, None))
+    return read(study.data, kinds=study.kinds, **_options(study))
+
+
+def _options(study: Study) -> dict[str, Any]:
+    return {"missing": study.missing, "delimiter": study.delimiter, "sheet": study.sheet}

@@ -1,0 +1,532 @@
+"""Train, validation and a sealed test set: who goes where, and the object that gives nothing away.
+
+Rows that belong together form a unit and land on one side: exact twins (the same features), the rows of one
+group, or both, joined as connected components. At random, the units of each stratum (a class, or a tenth of the
+target's range by rank) are shuffled and dealt out by the shares. By time, train lies before validation before
+test; a unit that reaches into a later part keeps only the rows of its first part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from heldout.data.table import Source, Table, columns_from_schema
+from heldout.errors import InputError, SealError
+from heldout.ledger import Fingerprint, fingerprint
+from heldout.persist import State
+from heldout.problem import Problem
+
+Ints = NDArray[np.int64]
+PARTS = ("train", "validation", "test")
+SHARES = (0.6, 0.2, 0.2)
+LEAST_ROWS = 10
+STRATA = 10  # of a numeric target, by rank
+NEAR_DIGITS = 2  # near twins agree to this many significant digits
+ALIASES = {
+    "train": ("train", "training", "learn", "fit", "0", "false"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "holdout", "held-out", "eval", "1", "true"),
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Part:
+    """The rows of one part, with the unit that each row belongs to (rows of a unit depend on each other)."""
+
+    name: str
+    table: Table
+    units: Ints
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"Part({self.name!r}, {len(self):,} rows)"
+
+    def to_state(self) -> dict[str, Any]:
+        buffer = io.BytesIO()
+        self.table.frame.write_ipc(buffer, compression="zstd")
+        return {
+            "name": self.name,
+            "columns": self.table.schema(),
+            "source": self.table.source.name,
+            "frame": np.frombuffer(buffer.getvalue(), np.uint8),
+            "units": self.units,
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> Part:
+        columns = columns_from_schema(state.json("columns"), state)
+        try:
+            frame = pl.read_ipc(io.BytesIO(state.array("frame", dtype="uint8", shape=(None,)).tobytes()))
+        except Exception as error:  # Polars has many kinds for damaged bytes
+            state.fail(f"its rows cannot be read ({type(error).__name__})")
+        if frame.columns != [column.name for column in columns]:
+            state.fail("its rows do not have the columns that it names")
+        table = Table(frame, columns, Source(state.text("source"), None, None))
+        units = state.array("units", dtype="int64", shape=(len(table),), low=0)
+        return cls(state.choice("name", PARTS), table, units)
+
+
+class SealedTest:
+    """The test part, sealed: only its number of rows and its fingerprint can be seen.
+
+    Every other way in (attributes, iteration, indexing, conversion to an array or a frame, copying, pickling)
+    raises SealError. `heldout.final` opens it, once, and leaves a record in the ledger. The rows are masked in
+    memory and on disk so that nobody reads one by accident; this is no secret from someone who means to look.
+    """
+
+    __slots__ = ("_box", "fingerprint", "n_rows")
+
+    n_rows: int
+    fingerprint: Fingerprint
+
+    def __init__(self, box: bytes, n_rows: int, mark: Fingerprint) -> None:
+        set_once = super().__setattr__
+        set_once("_box", box)
+        set_once("n_rows", n_rows)
+        set_once("fingerprint", mark)
+
+    @classmethod
+    def seal(cls, part: Part, target: str) -> SealedTest:
+        """Seal these rows. Nothing else may keep them."""
+        from heldout import persist
+
+        columns = part.table.frame.to_dict(as_series=False)
+        return cls(_mask(persist.dumps(part)), len(part), fingerprint(columns, target))
+
+    def to_bytes(self) -> bytes:
+        """The masked rows, for the study's folder."""
+        return self._box
+
+    def __repr__(self) -> str:
+        return f"SealedTest({self.n_rows:,} rows, sealed, fingerprint {self.fingerprint.rows[:12]}…)"
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise SealError(
+            "The test set is sealed: it gives no row, label or statistic. study.open_test() opens it, once, and "
+            "the ledger keeps the record."
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):  # Python's and the notebooks' own questions get the answer of any object
+            raise AttributeError(name)
+        self._refuse()
+
+    def __iter__(self) -> Iterator[NoReturn]:
+        self._refuse()
+
+    __len__ = __getitem__ = __contains__ = __reversed__ = __array__ = __dataframe__ = _refuse  # type: ignore[assignment]
+    __arrow_c_stream__ = __copy__ = __deepcopy__ = __reduce_ex__ = __reduce__ = __getstate__ = _refuse  # type: ignore[assignment]
+    __setattr__ = __delattr__ = __eq__ = __lt__ = __bytes__ = __buffer__ = __float__ = __int__ = _refuse  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+
+def unmask(sealed: SealedTest) -> Part:
+    """The rows behind the seal. Only `heldout.final` calls this, after the ledger has recorded the opening."""
+    from heldout import persist
+
+    box = sealed.to_bytes()
+    part = persist.loads(_unmask(box), source="the sealed test set")
+    if not isinstance(part, Part):
+        raise SealError("The sealed test set does not hold rows; the study's folder is damaged.")
+    return part
+
+
+def _mask(data: bytes) -> bytes:
+    key = secrets.token_bytes(32)
+    return key + _xor(data, key)
+
+
+def _unmask(box: bytes) -> bytes:
+    return _xor(box[32:], box[:32])
+
+
+def _xor(data: bytes, key: bytes) -> bytes:
+    stream = hashlib.shake_256(key).digest(len(data))
+    return (np.frombuffer(data, np.uint8) ^ np.frombuffer(stream, np.uint8)).tobytes()
+
+
+@dataclass(frozen=True, repr=False)
+class Split:
+    """Train and validation parts, the sealed test set, and how they were made for which problem."""
+
+    problem: Problem
+    train: Part
+    validation: Part
+    sealed: SealedTest
+    method: str
+    seed: int
+    dropped: int
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return self.paragraph
+
+    @property
+    def paragraph(self) -> str:
+        """The split in words."""
+        rows = (len(self.train), len(self.validation), self.sealed.n_rows)
+        shares = ", ".join(f"{n:,} {name}" for n, name in zip(rows, PARTS, strict=True))
+        dropped = f" {self.dropped:,} rows are in no part." if self.dropped else ""
+        return f"{shares} rows, {self.method}. The test rows are sealed.{dropped}"
+
+    def to_json(self) -> dict[str, Any]:
+        rows = dict(zip(PARTS, (len(self.train), len(self.validation), self.sealed.n_rows), strict=True))
+        total = sum(rows.values())
+        parts: dict[str, dict[str, Any]] = {name: {"rows": n, "share": n / total} for name, n in rows.items()}
+        parts["test"]["fingerprint"] = self.sealed.fingerprint.rows
+        return {
+            "paragraph": self.paragraph,
+            "method": self.method,
+            "seed": self.seed,
+            "parts": parts,
+            "dropped": self.dropped,
+            "notes": list(self.notes),
+        }
+
+    def to_state(self) -> dict[str, Any]:
+        """For the study's folder; the test rows are in it masked."""
+        return {
+            "problem": self.problem,
+            "train": self.train,
+            "validation": self.validation,
+            "sealed": np.frombuffer(self.sealed.to_bytes(), np.uint8),
+            "sealed_rows": self.sealed.n_rows,
+            "fingerprint": self.sealed.fingerprint.to_json(),
+            "method": self.method,
+            "seed": self.seed,
+            "dropped": self.dropped,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> Split:
+        box = state.array("sealed", dtype="uint8", shape=(None,)).tobytes()
+        mark = Fingerprint.from_json(state.json("fingerprint"))
+        return cls(
+            problem=state.object("problem", Problem),
+            train=state.object("train", Part),
+            validation=state.object("validation", Part),
+            sealed=SealedTest(box, state.integer("sealed_rows", low=1), mark),
+            method=state.text("method"),
+            seed=state.integer("seed"),
+            dropped=state.integer("dropped", low=0),
+            notes=tuple(state.texts("notes")),
+        )
+
+
+def train_validation_test_split(
+    table: Table,
+    problem: Problem,
+    *,
+    shares: Sequence[float] = SHARES,
+    gap: str | float | None = None,
+    given: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Split:
+    """Split `table` for `problem` and seal the test part at once.
+
+    Parameters
+    ----------
+    table : Table
+    problem : Problem
+        Its `group`, `time` and `part` columns decide how; without them the split is random and stratified.
+    shares : three numbers, default (0.6, 0.2, 0.2)
+        Of train, validation and test; they are divided by their sum.
+    gap : str or number, optional
+        With a time column: rows within this time after a part's end are in no part ("7d", "12h", "30min",
+        "2w"; a number where the time column holds numbers).
+    given : sequence of str, optional
+        The part of each row, where it came in files of its own.
+    seed : int, default 0
+
+    Raises
+    ------
+    InputError
+        Fewer than 10 rows, too few units, a part that stays empty, a gap that cannot be read.
+
+    >>> from heldout.data.read import read
+    >>> table = read({"x": [float(i) for i in range(100)], "y": [i / 7 for i in range(100)]})
+    >>> train_validation_test_split(table, Problem.state(table, "y", keep=["x"]))
+    60 train, 20 validation, 20 test rows, at random, stratified by y. The test rows are sealed.
+    """
+    if len(table) < LEAST_ROWS:
+        rows = "1 row" if len(table) == 1 else f"{len(table)} rows"
+        raise InputError(
+            f"{table.source.name} has {rows}; train, validation and test together need at least {LEAST_ROWS}."
+        )
+    shares = _checked_shares(shares)
+    if gap is not None and problem.time is None:
+        raise InputError("A gap needs a time column (--time COLUMN).")
+    twins = _codes(table.frame.select(problem.features))
+    units = _joined(twins, table, problem.group)
+    y = problem.y(table)
+    dropped, moved = np.zeros(len(table), bool), ""
+    if given is not None or problem.part is not None:
+        part, method = _given(table, problem, given, units, y, seed)
+    elif problem.time is not None:
+        part, dropped, moved = _by_time(table, problem, units, shares, gap)
+        method = f"in the order of {problem.time}" + (
+            f", groups of {problem.group} kept together" if problem.group else ""
+        )
+    else:
+        part = _at_random(units, y, problem, shares, seed)
+        method = f"at random, stratified by {problem.target}"
+        method += f", groups of {problem.group} kept together" if problem.group else ""
+    part = np.where(dropped, -1, part)
+    _require_parts(part, table, problem)
+    notes = [note for note in (*_twin_notes(table, problem, twins, part), moved) if note]
+    chosen = [_part(name, code, table, problem, part, units) for code, name in enumerate(PARTS)]
+    sealed = SealedTest.seal(chosen[2], problem.target)
+    return Split(problem, chosen[0], chosen[1], sealed, method, seed, int((part < 0).sum()), tuple(notes))
+
+
+def _checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
+    if len(shares) != 3 or not all(np.isfinite(share) and share > 0 for share in shares):
+        raise InputError(f"The shares must be three positive numbers for train, validation and test, not {shares}.")
+    return tuple(share / sum(shares) for share in shares)
+
+
+# Units -----------------------------------------------------------------------------------------------------
+
+
+def _codes(frame: pl.DataFrame) -> Ints:
+    """A number for each distinct row."""
+    hashes = frame.hash_rows(seed=0).to_numpy()
+    return np.unique(hashes, return_inverse=True)[1].astype(np.int64)
+
+
+def _joined(twins: Ints, table: Table, group: str | None) -> Ints:
+    if group is None:
+        return twins
+    if table.frame[group].null_count():
+        raise InputError(f"{table.source.name}: the group column {group!r} has missing values; fill them in.")
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    groups = _codes(table.frame.select(group)) + twins.max() + 1
+    size = int(groups.max()) + 1
+    graph = coo_array((np.ones(len(twins), bool), (twins, groups)), shape=(size, size))
+    return connected_components(graph, directed=False)[1].astype(np.int64)[twins]
+
+
+# Ways to split ---------------------------------------------------------------------------------------------
+
+
+def _at_random(units: Ints, y: NDArray[Any], problem: Problem, shares: Sequence[float], seed: int) -> Ints:
+    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    if len(sizes) < 3:
+        raise InputError(f"All rows form {len(sizes)} units (groups or exact twins); three parts need at least 3.")
+    stratum = _majority(unit, y) if problem.classes else _rank_bins(np.bincount(unit, y) / sizes)
+    rng = np.random.default_rng(seed)
+    assigned = np.empty(len(sizes), np.int64)
+    for value in np.unique(stratum):
+        members = rng.permutation(np.flatnonzero(stratum == value))
+        assigned[members] = _dealt(sizes[members], shares)
+    return assigned[unit]
+
+
+def _majority(unit: Ints, y: Ints) -> Ints:
+    counts = np.zeros((int(unit.max()) + 1, int(y.max()) + 1), np.int32)
+    np.add.at(counts, (unit, y), 1)
+    return counts.argmax(axis=1)
+
+
+def _rank_bins(values: NDArray[Any]) -> Ints:
+    ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    bins = max(1, min(STRATA, len(values) // 15))
+    return ranks * bins // len(values)
+
+
+def _dealt(sizes: Ints, shares: Sequence[float]) -> Ints:
+    """Parts of the units in this order: the middle of each unit's rows falls into a share."""
+    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right").astype(np.int64)
+    for code in range(3):
+        if len(part) >= 3 and not np.any(part == code):
+            fullest = int(np.bincount(part, minlength=3).argmax())
+            part[np.flatnonzero(part == fullest)[-1]] = code
+    return part
+
+
+def _by_time(
+    table: Table, problem: Problem, units: Ints, shares: Sequence[float], gap: str | float | None
+) -> tuple[Ints, NDArray[np.bool_], str]:
+    time, width = _clock(table, str(problem.time), gap)
+    ordered = np.sort(time)
+    ends = [ordered[max(0, round(share * len(time)) - 1)] for share in np.cumsum(shares)[:2]]
+    part = np.searchsorted(np.array(ends), time, side="left").astype(np.int64)
+    late = ((part == 1) & (time <= ends[0] + width)) | ((part == 2) & (time <= ends[1] + width))
+    first = np.full(int(units.max()) + 1, 3, np.int64)
+    np.minimum.at(first, units, part)
+    astray = part != first[units]
+    moved = ""
+    if astray.any():
+        kind = f"groups of {problem.group} or exact twins" if problem.group else "exact twins"
+        moved = f"{int(astray.sum()):,} rows of {kind} that began in an earlier part are in no part."
+    return part, late | astray, moved
+
+
+def _clock(table: Table, name: str, gap: str | float | None) -> tuple[NDArray[np.float64], float]:
+    """The time of each row as a number, and the gap in the same unit (seconds for dates)."""
+    column, values = table.column(name), table.frame[name]
+    if column.kind not in ("date", "number"):
+        raise InputError(f"The time column {name!r} was read as {column.kind}; it must hold dates or numbers.")
+    if count := values.null_count():
+        raise InputError(f"{table.source.name}: the time column {name!r} is missing in {count:,} rows; fill it in.")
+    if column.kind == "number":
+        return values.to_numpy(), _number_gap(gap, name)
+    return values.dt.timestamp("us").to_numpy() / 1e6, _duration(gap)
+
+
+def _number_gap(gap: str | float | None, name: str) -> float:
+    try:
+        width = float(gap or 0)
+    except ValueError:
+        raise InputError(f"The gap {gap!r} is not a number, and {name!r} holds numbers.") from None
+    return _not_negative(width, gap)
+
+
+def _duration(gap: str | float | None) -> float:
+    if gap is None:
+        return 0.0
+    seconds = {"w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1}
+    match = re.fullmatch(r"\s*([\d.]+)\s*(w|d|h|min|s)\w*\s*", str(gap))
+    if match is None:
+        raise InputError(f"The gap {gap!r} is not a length of time; write 7d, 12h, 30min or 2w.")
+    return _not_negative(float(match[1]) * seconds[match[2]], gap)
+
+
+def _not_negative(width: float, gap: object) -> float:
+    if not (np.isfinite(width) and width >= 0):
+        raise InputError(f"The gap {gap!r} must be zero or more.")
+    return width
+
+
+def _given(
+    table: Table, problem: Problem, given: Sequence[str] | None, units: Ints, y: NDArray[Any], seed: int
+) -> tuple[Ints, str]:
+    if given is not None:
+        names, method = list(given), "as the files give them"
+    else:
+        names = [_part_name(value, table, str(problem.part)) for value in table.frame[problem.part].to_list()]
+        method = f"as the column {problem.part} says"
+    part = np.array([PARTS.index(name) for name in names])
+    for code, name in ((0, "train"), (2, "test")):
+        if not np.any(part == code):
+            raise InputError(f"{table.source.name}: the given split has no {name} rows.")
+    if not np.any(part == 1):  # a quarter of train becomes validation
+        rows = np.flatnonzero(part == 0)
+        dealt = _at_random(units[rows], y[rows], problem, (0.5, 0.25, 0.25), seed)
+        part[rows[dealt == 1]] = 1
+        method += ", with a quarter of train taken at random for validation"
+    return part, method
+
+
+def _part_name(value: object, table: Table, column: str) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value).strip().lower()
+    for name, aliases in ALIASES.items():
+        if text in aliases:
+            return name
+    raise InputError(
+        f"{table.source.name}: the split column {column!r} holds {value!r}; it must hold train, validation and test "
+        "(or 0 for train and 1 for test)."
+    )
+
+
+# What is said of a split -----------------------------------------------------------------------------------
+
+
+def _require_parts(part: Ints, table: Table, problem: Problem) -> None:
+    for code, name in enumerate(PARTS):
+        count = int(np.sum(part == code))
+        if count < 2:
+            raise InputError(
+                f"{table.source.name}: the {name} part would have {count} rows; take other shares, a smaller gap, "
+                "or more rows."
+            )
+    if problem.classes is not None:
+        _require_classes(problem.y(table)[part == 0], problem)
+
+
+def _require_classes(y_train: Ints, problem: Problem) -> None:
+    from heldout.problem import label_text
+
+    for code, label in enumerate(problem.classes or ()):
+        if not np.any(y_train == code):
+            raise InputError(
+                f"No training row has the class {label_text(label)}; a learner cannot learn it. Split another way, "
+                "or remove the class."
+            )
+
+
+def _twin_notes(table: Table, problem: Problem, twins: Ints, part: Ints) -> list[str]:
+    notes = []
+    counts = np.bincount(twins)
+    together = int(counts[counts > 1].sum())
+    if together:
+        differ = _differing(twins, problem.y(table))
+        tail = f"; {differ:,} of them have a twin with another {problem.target}" if differ else ""
+        across = _across(twins, part)
+        side = f", {across:,} of them with a twin in another part" if across else ", kept on one side"
+        notes.append(f"{together:,} rows have an exact twin (the same features){side}{tail}.")
+    near = _near_twins(table, problem, twins)
+    if near:
+        notes.append(f"{near:,} rows have a near twin (the same to {NEAR_DIGITS} digits) that is not an exact one.")
+    return notes
+
+
+def _differing(twins: Ints, y: NDArray[Any]) -> int:
+    low, high = np.full(twins.max() + 1, np.inf), np.full(twins.max() + 1, -np.inf)
+    np.minimum.at(low, twins, y)
+    np.maximum.at(high, twins, y)
+    return int(np.sum((low < high)[twins]))
+
+
+def _across(twins: Ints, part: Ints) -> int:
+    rows = part >= 0
+    return int(np.sum((_spread(twins[rows], part[rows]) > 0)[twins[rows]]))
+
+
+def _spread(twins: Ints, part: Ints) -> Ints:
+    low, high = np.full(twins.max() + 1, 9, np.int64), np.full(twins.max() + 1, -1, np.int64)
+    np.minimum.at(low, twins, part)
+    np.maximum.at(high, twins, part)
+    return np.maximum(high - low, 0)
+
+
+def _near_twins(table: Table, problem: Problem, twins: Ints) -> int:
+    rounding: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+        "number": lambda column: column.round_sig_figs(NEAR_DIGITS),
+        "date": lambda column: column,
+        "boolean": lambda column: column,
+    }
+    features = [c for c in table.columns if c.name in problem.features]
+    rounded = table.frame.select(
+        rounding.get(c.kind, lambda column: column.str.to_lowercase().str.strip_chars())(pl.col(c.name))
+        for c in features
+    )
+    near = _codes(rounded)
+    distinct = np.unique(np.stack([near, twins]), axis=1)[0]  # exact twins count once
+    return int(np.sum((np.bincount(distinct, minlength=near.max() + 1) > 1)[near]))
+
+
+def _part(name: str, code: int, table: Table, problem: Problem, part: Ints, units: Ints) -> Part:
+    rows = np.flatnonzero(part == code)
+    if problem.time is not None and problem.group is None:
+        order = np.argsort(table.frame[problem.time].to_numpy()[rows], kind="stable")
+        rows = rows[order]
+        length = max(1, round(len(rows) ** (1 / 3)))  # Carlstein (1986): blocks of n^(1/3) consecutive rows
+        return Part(name, table.take(rows), np.arange(len(rows), dtype=np.int64) // length)
+    return Part(name, table.take(rows), units[rows])

@@ -1,0 +1,444 @@
+"""The whole protocol on one page: state, split and seal, fit, diagnose; open the test set once; report; use."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from heldout import persist, record
+from heldout.candidates import Candidate, candidates, says
+from heldout.data.encode import Encoder
+from heldout.diagnose import Evidence, Finding, diagnose
+from heldout.errors import InputError, WorkError
+from heldout.final import Final, open_test, refreshed
+from heldout.fitting import Fitted, Rows, fit, score
+from heldout.folder import LEDGER, PARTS, RECORD, REPORT, StudyFolder
+from heldout.ledger import Ledger
+from heldout.model import Model
+from heldout.problem import Problem, Trivial
+from heldout.sources import gather
+from heldout.split import SHARES, Split, train_validation_test_split
+from heldout.views import FindingList, Leaderboard
+
+Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+
+class Study:
+    """From a table to an honest test score: the protocol, in the order of its methods.
+
+    Parameters
+    ----------
+    data : path, pandas or Polars frame, array, dict of columns, or "example:NAME"
+    target : str
+        The column to predict. An example knows its own.
+    task, criterion, positive, group, time, drop, keep
+        As `Problem.state` has them.
+    gap, shares, seed
+        As `train_validation_test_split` has them. The same seed gives the same study.
+    part : str, optional
+        A column that gives the split: train, validation, test.
+    validation, test : path or frame, optional
+        Rows of these parts in files of their own, with the same columns.
+    kinds : mapping of column name to kind, optional
+        Overrides what was recognised: "number", "boolean", "category", "date" or "text".
+    missing : sequence of str, optional
+        Further texts that stand for a missing value.
+    learners : list or dict, optional
+        Names of the panel or scikit-learn estimators; default: every learner of the panel that suits the task.
+    time_limit : float, optional
+        Seconds for all fits together: a learner that would start later is skipped.
+    jobs : int, optional
+        Threads of the numerical libraries; default: all cores.
+    folder : path, optional
+        Where the study is kept while it runs. Without one it lives in memory until `save`.
+    ledger : path, optional
+        Default: the user's ledger (`HELDOUT_LEDGER`, or the platform's data folder).
+
+    Examples
+    --------
+    >>> study = Study("example:iris", criterion="accuracy").fit()
+    >>> study.problem.task, study.leaderboard[0]["learner"]
+    ('multiclass', 'SoftmaxClassifier')
+    >>> final = study.open_test()
+    >>> final.openings, final.score.value > 0.8
+    (1, True)
+    >>> final.model.predict({name: [1.0] for name in study.problem.features}).shape
+    (1,)
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        target: str | None = None,
+        *,
+        task: str | None = None,
+        criterion: str | None = None,
+        positive: str | None = None,
+        group: str | None = None,
+        time: str | None = None,
+        gap: str | float | None = None,
+        part: str | None = None,
+        validation: Any = None,
+        test: Any = None,
+        shares: Sequence[float] = SHARES,
+        kinds: Mapping[str, str] | None = None,
+        missing: Sequence[str] = (),
+        drop: Collection[str] = (),
+        keep: Collection[str] = (),
+        learners: Any = None,
+        seed: int = 0,
+        time_limit: float | None = None,
+        jobs: int | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        ledger: str | os.PathLike[str] | None = None,
+        delimiter: str | None = None,
+        sheet: str | None = None,
+    ) -> None:
+        self.data, self.target = data, target
+        self.task, self.criterion, self.positive = task, criterion, positive
+        self.group, self.time, self.gap, self.part = group, time, gap, part
+        self.validation, self.test, self.shares = validation, test, shares
+        self.kinds, self.missing, self.drop, self.keep = kinds, missing, drop, keep
+        self.learners, self.seed, self.time_limit, self.jobs = learners, seed, time_limit, jobs
+        self.folder, self.ledger = folder, ledger
+        self.delimiter, self.sheet = delimiter, sheet
+        self._split: Split | None = None
+        self._record: dict[str, Any] = {}
+        self._fitted: dict[str, Fitted] = {}
+        self._models: dict[str, Model] = {}
+        self._final: Final | None = None
+
+    # The protocol --------------------------------------------------------------------------------------
+
+    def fit(self, *, progress: Progress | None = None) -> Study:
+        """State the problem, split and seal, fit the learners on train, compare on validation, diagnose.
+
+        The seal stays whole. After an interruption (Ctrl-C) or a time limit what was finished is kept, and
+        calling `fit` again goes on. `progress` is called as each step begins.
+
+        Raises
+        ------
+        InputError
+            The data or an option is wrong; the sentence says what to do.
+        WorkError
+            The study's folder cannot be written or is in use.
+        """
+        tell = progress or (lambda *_: None)
+        with self._exclusive():
+            started = time.perf_counter()
+            if self._split is None:
+                tell("Reading and splitting", 0, 1)
+                self._begin()
+            try:
+                self._fit_learners(tell, started)
+            finally:
+                self._conclude(time.perf_counter() - started)
+        return self
+
+    def open_test(self, *, again: bool = False) -> Final:
+        """Break the seal and score the chosen learner on the test rows: once.
+
+        A second opening of these rows, in this study or another, needs `again=True`; it is counted, and the
+        interval is widened for all openings together.
+
+        Raises
+        ------
+        SealError
+            The rows were opened before and `again` is False.
+        """
+        prepared, chosen = self._prepared(), self._chosen()
+        with self._exclusive():
+            model = self._model(chosen)
+            baseline = next((name for name, item in self._fitted.items() if item.baseline), None)
+            final = open_test(
+                prepared.sealed,
+                model,
+                self._model(baseline) if baseline else None,
+                ledger=Ledger(self.ledger),
+                study=self.id,
+                name=self._record["name"],
+                title=self._fitted[chosen].title,
+                again=again,
+                seed=prepared.seed,
+            )
+            self._final = final
+            self._record["final"] = dict(final.record)
+            self._write_record()
+        return final
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Write the report, one HTML file that opens without a network; returns its path.
+
+        Default path: report.html in the study's folder.
+        """
+        from heldout.files import write_whole
+        from heldout.report import html
+
+        if path is None and self.folder is None:
+            raise InputError("Say where the report should go: study.report('report.html').")
+        target = Path(path) if path is not None else Path(self.folder or ".") / REPORT
+        return write_whole(target, html.render(self.record))
+
+    # What it found -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str:
+        """The study's own random number, as the ledger has it."""
+        return str(self._require_record()["id"])
+
+    @property
+    def problem(self) -> Problem:
+        """The stated problem."""
+        return self._prepared().problem
+
+    @property
+    def split(self) -> Split:
+        """Train, validation and the sealed test set."""
+        return self._prepared()
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """The learners, best on validation first."""
+        return Leaderboard(self._require_record())
+
+    @property
+    def findings(self) -> FindingList:
+        """What the diagnosis found."""
+        return FindingList(self._require_record())
+
+    @property
+    def final(self) -> Final | None:
+        """The test score, once the seal is broken in this session."""
+        return self._final
+
+    @property
+    def model(self) -> Model:
+        """The chosen learner, ready to predict."""
+        return self._model(self._chosen())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All that study.json holds, with the number of openings as the ledger has it now."""
+        made = dict(self._require_record())
+        if made.get("final"):
+            made["final"] = refreshed(made["final"], self._prepared().sealed, Ledger(self.ledger), self._copies())
+        return made
+
+    def __repr__(self) -> str:
+        if not self._record:
+            return f"Study({self.data if isinstance(self.data, str) else type(self.data).__name__!r}, not fitted)"
+        from heldout.views import study_text
+
+        return study_text(self.record)
+
+    def _repr_html_(self) -> str | None:
+        from heldout.views import study_html
+
+        return study_html(self.record) if self._record else None
+
+    # Keeping it ----------------------------------------------------------------------------------------
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Keep the study in a new folder: record, parts, models, a copy of its ledger entries."""
+        self._require_record()
+        kept = StudyFolder(folder)
+        kept.create()
+        self.folder = folder
+        with self._exclusive():
+            kept.write(PARTS, persist.dumps(self._prepared()))
+            for item in self._fitted.values():
+                self._write_model(item)
+            self._write_record()
+        return kept.path
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], *, ledger: str | os.PathLike[str] | None = None) -> Study:
+        """A study from its folder, ready to go on: `fit` fits what is missing, `open_test` breaks the seal."""
+        kept = StudyFolder(folder)
+        made = kept.read_record()
+        options = made["options"]
+        study = cls(
+            None, made["problem"]["target"], folder=folder, ledger=ledger or options.get("ledger"), seed=options["seed"]
+        )
+        study.learners, study.jobs, study.time_limit = options["learners"], options["jobs"], options["time_limit"]
+        study._split = persist.loads(kept.read_bytes(PARTS), source=str(kept.path / PARTS), expected=Split)
+        study._record = made
+        for entry in made["leaderboard"]:
+            study._fitted[entry["learner"]] = Fitted(
+                entry["learner"],
+                entry["title"],
+                entry["status"],
+                error=entry["error"],
+                baseline=entry["baseline"],
+                fit_seconds=entry["fit_seconds"],
+                warnings=tuple(entry["warnings"]),
+            )
+        return study
+
+    # The steps -----------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        table, given, sha256 = gather(self)
+        problem = Problem.state(
+            table,
+            str(self.target),
+            task=self.task,
+            criterion=self.criterion,
+            positive=self.positive,
+            group=self.group,
+            time=self.time,
+            part=self.part,
+            drop=self.drop,
+            keep=self.keep,
+        )
+        candidates(problem, self.learners)  # a wrong name is said before the work begins
+        made = train_validation_test_split(table, problem, shares=self.shares, gap=self.gap, given=given, seed=self.seed)
+        summary = record.data(table, made.train.table, problem, len(table), sha256)
+        identity = secrets.token_hex(8)
+        Ledger(self.ledger).append("sealed", identity, {"name": table.source.name, **made.sealed.fingerprint.to_json()})
+        self._split = made
+        self._record = {
+            "format": record.FORMAT,
+            "heldout": record.versions()["heldout"],
+            "id": identity,
+            "name": Path(table.source.name).name.split(".")[0] or "study",
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "problem": problem.to_json(),
+            "data": summary,
+            "split": made.to_json(),
+            "leaderboard": [],
+            "findings": [],
+            "charts": {"predictions": {}},
+            "final": None,
+            "reproduce": record.reproduce(self),
+            "options": record.options(self),
+        }
+        if self.folder is not None:
+            StudyFolder(self.folder).write(PARTS, persist.dumps(made))
+            self._write_record()
+
+    def _fit_learners(self, tell: Progress, started: float) -> None:
+        problem = self.problem
+        todo = candidates(problem, self.learners)
+        tell("Encoding", 0, len(todo) + 1)
+        encoder, train, validation = self._rows()
+        for done, candidate in enumerate(todo):
+            tell(candidate.title, done + 1, len(todo) + 1)
+            item = self._fit_one(candidate, train, validation, started)
+            self._fitted[item.name] = item
+            if item.status == "fitted":
+                self._models[item.name] = Model(problem, encoder, item.estimator, item.name, raw=item.raw)
+                self._write_model(item)
+        tell("Diagnosis", len(todo) + 1, len(todo) + 1)
+
+    def _fit_one(self, candidate: Candidate, train: Rows, validation: Rows, started: float) -> Fitted:
+        before = self._fitted.get(candidate.name)
+        if before is not None and before.status == "fitted":
+            return self._restored(candidate, before, train, validation)
+        late = self.time_limit is not None and time.perf_counter() - started > self.time_limit
+        if late and not candidate.baseline:
+            why = f"The time limit of {self.time_limit:g} s was reached before it began; fit again to go on."
+            return Fitted(candidate.name, candidate.title, "skipped", error=why, ours=candidate.ours)
+        return fit(candidate, self.problem, train, validation)
+
+    def _restored(self, candidate: Candidate, before: Fitted, train: Rows, validation: Rows) -> Fitted:
+        """A learner that an earlier session fitted: its model is read and scored, not fitted."""
+        if before.train is not None:
+            return before
+        kept = Candidate(before.name, before.title, self._model(before.name).estimator, before.baseline)
+        said = before.warnings
+        return score(kept, self.problem, train, validation, fit_seconds=before.fit_seconds, said=said)
+
+    def _rows(self) -> tuple[Encoder, Rows, Rows]:
+        made, problem = self._prepared(), self.problem
+        encoder = Encoder().fit(made.train.table.select(problem.features))
+        return (
+            encoder,
+            Rows.of(made.train, problem, encoder, made.seed),
+            Rows.of(made.validation, problem, encoder, made.seed + 1),
+        )
+
+    def _conclude(self, seconds: float) -> None:
+        """Leaderboard, findings and charts of what is fitted by now."""
+        made, items = self._record, list(self._fitted.values())
+        scored = [item for item in items if item.train is not None or item.status != "fitted"]
+        baseline = next((item for item in scored if item.baseline and item.train is not None), None)
+        if baseline is None:
+            return
+        trivial = Trivial(says(baseline.estimator, self.problem), baseline.name, baseline.scored[1].value)
+        made["problem"] = self.problem.with_trivial(trivial).to_json()
+        made["leaderboard"] = record.leaderboard(scored, self.problem)
+        evidence = Evidence(self.problem, tuple(scored), self._prepared().notes)
+        made["findings"] = [item.to_json() for item in diagnose(evidence)]
+        chosen = self._fitted[self._chosen()]
+        y = self.problem.y(self._prepared().validation.table)
+        made["charts"] = record.charts(chosen, y, self.problem)
+        made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
+        self._write_record()
+
+    # Small helpers -------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One process at a time on the folder; threads limited to `jobs`."""
+        from threadpoolctl import threadpool_limits
+
+        with ExitStack() as stack:
+            if self.folder is not None:
+                kept = StudyFolder(self.folder)
+                if self._split is None:
+                    kept.create()
+                stack.enter_context(kept.locked())
+            if self.jobs is not None:
+                stack.enter_context(threadpool_limits(self.jobs))
+            yield
+
+    def _prepared(self) -> Split:
+        if self._split is None:
+            raise WorkError("The study has not been fitted yet; call study.fit() first.")
+        return self._split
+
+    def _require_record(self) -> dict[str, Any]:
+        self._prepared()
+        return self._record
+
+    def _chosen(self) -> str:
+        board = self._require_record()["leaderboard"]
+        chosen = next((entry["learner"] for entry in board if entry["chosen"]), None)
+        if chosen is None:
+            raise WorkError("No learner has a score yet; fit the study first (heldout fit --resume STUDY).")
+        return str(chosen)
+
+    def _model(self, name: str) -> Model:
+        if name not in self._models:
+            if self.folder is None:
+                raise WorkError(f"The model of {name} is not in memory; fit the study first.")
+            path = StudyFolder(self.folder).path / "models" / f"{name}.model"
+            if not path.exists():
+                raise WorkError(
+                    f"{self.folder} does not hold the model of {name}: a learner that is not heldout's own cannot be "
+                    "stored without pickle. Fit the study again in Python and go on there."
+                )
+            self._models[name] = persist.load(path, expected=Model)
+        return self._models[name]
+
+    def _write_model(self, item: Fitted) -> None:
+        if self.folder is not None and item.ours and item.status == "fitted":
+            kept = StudyFolder(self.folder)
+            kept.write(f"models/{item.name}.model", persist.dumps(self._model(item.name)))
+
+    def _write_record(self) -> None:
+        if self.folder is None:
+            return
+        kept = StudyFolder(self.folder)
+        kept.write_json(RECORD, self._record)
+        kept.write_json(LEDGER, [entry.to_json() for entry in Ledger(self.ledger).entries(study=self.id)])
+
+    def _copies(self) -> list[Mapping[str, Any]]:
+        return [] if self.folder is None else StudyFolder(self.folder).ledger_entries()

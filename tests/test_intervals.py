@@ -1,0 +1,96 @@
+"""Intervals: coverage by simulation, agreement with formulas, pairing, clusters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from heldout.intervals import CLUSTERS, Replicates, Sample, Score, replicate
+from heldout.metrics import Prediction, criterion
+
+
+def replicates(name: str, y: np.ndarray, prediction: Prediction, units: np.ndarray | None = None, seed: int = 0) -> Replicates:
+    sample = Sample.of(np.arange(len(y)) if units is None else units, seed)
+    return replicate(criterion(name), y, prediction, sample, sample.cluster_draws())
+
+
+def test_the_bootstrap_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    y, f = rng.exponential(size=120), np.zeros(120)
+    ours = replicates("mae", y, Prediction(value=f)).score()
+    theirs = stats.bootstrap((y,), np.mean, n_resamples=20_000, method="BCa", random_state=rng).confidence_interval
+    assert ours.value == pytest.approx(y.mean())
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), rel=0.02)
+
+
+def test_accuracy_has_wilsons_interval() -> None:
+    y = np.zeros(40, int)
+    label = np.r_[np.zeros(31, int), np.ones(9, int)]
+    expected = stats.binomtest(31, 40).proportion_ci(method="wilson")
+    score = replicates("accuracy", y, Prediction(label=label)).score()
+    assert (score.low, score.high) == pytest.approx((expected.low, expected.high))
+    assert replicates("accuracy", y, Prediction(label=y)).score().low < 1  # no mistake seen is not no mistake
+
+
+@pytest.mark.parametrize("name", ["rmse", "mae", "r2"])
+def test_95_percent_intervals_cover_95_percent(name: str) -> None:
+    truth = {"rmse": 1.0, "mae": np.sqrt(2 / np.pi), "r2": 0.8}[name]
+    covered = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        f = rng.normal(0, 2, 150)
+        score = replicates(name, f + rng.normal(0, 1, 150), Prediction(value=f), seed=seed).score()
+        covered += score.low <= truth <= score.high
+    assert stats.binomtest(covered, 300, 0.95).pvalue > 0.001, covered / 300
+
+
+def test_clusters_widen_the_interval_as_theory_says() -> None:
+    rng = np.random.default_rng(1)
+    errors = np.repeat(rng.normal(size=100), 9)  # nine copies of each row carry the news of one
+    y = np.zeros(900)
+    together = replicates("mse", y, Prediction(value=errors), np.repeat(np.arange(100), 9)).score()
+    apart = replicates("mse", y, Prediction(value=errors)).score()
+    assert (together.high - together.low) / (apart.high - apart.low) == pytest.approx(3, rel=0.15)
+
+
+def test_many_rows_are_put_together_without_changing_the_interval() -> None:
+    rng = np.random.default_rng(2)
+    n = 20 * CLUSTERS
+    errors = rng.normal(size=n)
+    score = replicates("mse", np.zeros(n), Prediction(value=errors)).score()
+    half = 1.96 * np.std(errors**2) / np.sqrt(n)
+    assert score.high - score.low == pytest.approx(2 * half, rel=0.08)
+
+
+def test_differences_on_the_same_rows_are_paired() -> None:
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=500)
+    noise = rng.normal(size=500)
+    good, worse = replicates("mse", y, Prediction(value=y + noise)), replicates("mse", y, Prediction(value=y + 1.05 * noise))
+    paired, unpaired = worse.loss_minus(good, paired=True), worse.loss_minus(good, paired=False)
+    assert paired.low > 0
+    assert paired.value == unpaired.value == pytest.approx(worse.value - good.value)
+    assert good.loss_minus(worse, paired=True).high < 0
+
+
+def test_a_higher_level_gives_a_wider_interval_and_the_same_seed_the_same() -> None:
+    rng = np.random.default_rng(4)
+    y = rng.normal(size=200)
+    found = replicates("rmse", y, Prediction(value=y + rng.normal(size=200)))
+    wide, narrow = found.score(0.99), found.score(0.9)
+    assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
+    again = replicates("rmse", y, Prediction(value=y + 0 * y + (found.value * 0)))
+    assert again.value == 0
+    assert replicates("rmse", y, Prediction(value=y * 0.5)).score() == replicates("rmse", y, Prediction(value=y * 0.5)).score()
+
+
+def test_a_perfect_rate_still_leaves_room_for_the_unseen() -> None:
+    y = np.r_[np.zeros(30, int), np.ones(20, int)]
+    score = replicates("f1", y, Prediction(label=y)).score()
+    assert score.value == score.high == 1
+    assert score.low == pytest.approx(0.025 ** (1 / 20))
+
+
+def test_score_prints_as_a_person_would_write_it() -> None:
+    assert repr(Score(0.25, 0.2, 0.3, 0.975, "Wilson")) == "Score(0.25, 97.5% interval 0.2 to 0.3, Wilson)"
