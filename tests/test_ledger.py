@@ -133,6 +133,7 @@ SWAP = [
         (["UPDATE entries SET body = '{\"n\":9}' WHERE number = 3"], "entry 3 was edited"),
         (["UPDATE entries SET body = body || ' ' WHERE number = 3"], "entry 3 was edited"),
         (["UPDATE entries SET body = x'ff00' WHERE number = 3"], "entry 3 was edited"),
+        (["UPDATE entries SET body = CAST(x'ff' AS TEXT) WHERE number = 3"], "entry 3 was edited"),
         (["UPDATE entries SET body = '[' WHERE number = 1"], "entry 1 was edited"),
         (["UPDATE entries SET time = '2020' WHERE number = 5"], "entry 5 was edited"),
         (["UPDATE entries SET kind = 'sealed' WHERE number = 2"], "entry 2 was edited"),
@@ -161,8 +162,8 @@ SWAP = [
             "entry 6 was edited",
         ),
         (
-            ["INSERT INTO entries SELECT 0, time, kind, study, body, previous, hash FROM entries WHERE number = 1"],
-            "entry 0 was inserted",
+            ["INSERT INTO entries SELECT -5, time, kind, study, body, previous, hash FROM entries WHERE number = 1"],
+            "with: entry -5 was inserted.",
         ),
         (SWAP, "entry 2 was edited; entry 3 was edited"),
     ],
@@ -444,6 +445,7 @@ def test_any_change_of_a_cell_changes_the_rows() -> None:
         ([1, 0, -3], [1.0, -0.0, -3.0]),
         ([True, False], [1, 0]),
         ([None, 1.5], [float("nan"), 1.5]),
+        ([None, 1.5], [-float("nan"), 1.5]),
         ([1.5, None, "x"], [1.5, float("nan"), "x"]),
         (["é"], ["e\u0301"]),
         ([datetime(2020, 1, 1, 12)], [datetime(2020, 1, 1, 14, tzinfo=timezone(timedelta(hours=2)))]),
@@ -513,6 +515,20 @@ def test_the_same_rows_with_columns_added_dropped_and_renamed_are_recognised() -
     for other in (fingerprint(dropped, "y"), fingerprint(added, "y")):
         assert overlap(mark, other) == 0.0
         assert same_rows(mark, other) == same_rows(other, mark) == 1.0
+
+
+def test_fewer_than_half_of_the_columns_are_not_enough() -> None:
+    table = numbers(100, columns=5)
+    mark = fingerprint(table, "y")
+    for kept, expected in [(2, 0.0), (3, 1.0)]:
+        fresh = {name: np.roll(table[name], 1) for name in list(table)[kept:5]}
+        assert same_rows(mark, fingerprint({**table, **fresh}, "y")) == expected
+
+
+def test_columns_count_only_where_the_numbers_of_rows_agree() -> None:
+    mark = fingerprint({"x": [1, 2], "y": [0, 1]}, "y")
+    other = Fingerprint(3, "0" * 64, (1, 2, 3), mark.columns)
+    assert same_rows(mark, other) == 0.0
 
 
 def test_other_rows_of_the_same_table_are_not_the_same_test_set() -> None:
@@ -670,6 +686,31 @@ def test_of_racing_processes_one_is_first(tmp_path: Path) -> None:
     for turn in range(rounds):
         assert sorted(outcome[turn] for outcome in outcomes) == ["0"] * (processes - 1) + ["1"]
         assert Ledger(tmp_path / f"{turn}.sqlite").verify().whole
+
+
+def test_a_ledger_that_appears_while_one_looks_is_no_other_programs_file(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.path.parent.mkdir()
+    look, appended = store._number, []
+
+    def look_slowly(connection: sqlite3.Connection, query: str) -> int:
+        found = look(connection, query)
+        if not appended:
+            appended.append(query)
+            Ledger(ledger.path).append("sealed", "other", {})
+        return found
+
+    for action in (ledger.entries, lambda: ledger.append("sealed", "a", {})):
+        for file in ledger.path.parent.iterdir():
+            file.unlink()
+        with contextlib.closing(sqlite3.connect(ledger.path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")  # begun, but not yet a ledger
+        appended.clear()
+        monkeypatch.setattr(store, "_number", look_slowly)
+        action()
+        assert appended == ["PRAGMA application_id"]
+        assert ledger.verify().whole
 
 
 def test_readers_beside_writers_always_see_a_whole_ledger(ledger: Ledger) -> None:

@@ -319,9 +319,16 @@ class Study:
             "reproduce": record.reproduce(self),
             "options": record.options(self),
         }
+        self._forget()
         if self.folder is not None:
             StudyFolder(self.folder).write(PARTS, persist.dumps(made))
             self._write_record()
+
+    def _forget(self) -> None:
+        """Let go of frames that were passed in: no way leads from a study to a sealed row."""
+        for name in ("data", "validation", "test"):
+            if not isinstance(getattr(self, name), str | os.PathLike):
+                setattr(self, name, None)
 
     def _fit_learners(self, tell: Progress, started: float) -> None:
         problem = self.problem

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import threadpoolctl
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Map: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 @functools.cache
@@ -50,14 +51,22 @@ class _OneBlasThread:
 one_blas_thread = _OneBlasThread()
 
 
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`[work(item) for item in items]`, in as many threads as BLAS was allowed, each with one BLAS thread."""
-    threads = min(allowed_threads(), len(items))
+@contextlib.contextmanager
+def threads(most: int) -> Iterator[Map]:
+    """A `map(work, items)` that gives a list and uses at most `most` threads, each with one BLAS thread."""
+    number = min(allowed_threads(), most)
     with one_blas_thread:
-        if threads <= 1:
-            return [work(item) for item in items]
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, items))
+        if number <= 1:
+            yield lambda work, items: [work(item) for item in items]
+            return
+        with ThreadPoolExecutor(number) as pool:
+            yield lambda work, items: list(pool.map(work, items))
+
+
+def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """`[work(item) for item in items]`, in as many threads as BLAS was allowed."""
+    with threads(len(items)) as map_:
+        return map_(work, items)
 
 
 def split_rows(n_rows: int, n_parts: int) -> list[slice]:

@@ -10,9 +10,10 @@ import numpy as np
 from scipy.linalg import blas, lapack, solve_triangular
 
 from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
-from heldout.linear.triangular import LAPACK_BLOCK, MAX_PARTS, Array, Rows, reduce
+from heldout.linear.triangular import LAPACK_BLOCK, MAX_PARTS, Array, Rows, block_rows, reduce
 
 EPS = float(np.finfo(np.float64).eps)
+WELL_CONDITIONED = 100.0  # beyond it refinement in double precision was seen to lose digits (NIST Wampler5)
 CONSTANT = 16 * EPS  # a column that varies by less than this of its size varies by rounding only
 
 
@@ -98,7 +99,7 @@ def factorise(r: Array, c: Array, negligible: Array, tol: float) -> tuple[Factor
     scale = np.where(norms > negligible, norms, 1.0)
     r *= (norms > negligible) / scale
     r, order, tau, _, _ = lapack.dgeqp3(r, lwork=2 * p + (p + 1) * LAPACK_BLOCK, overwrite_a=1)
-    c, _, _ = lapack.dormqr("L", "T", r, tau, c, lwork=LAPACK_BLOCK * c.shape[1], overwrite_c=1)
+    c, _, _ = lapack.dormqr("L", "T", r[:, : len(tau)], tau, c, lwork=LAPACK_BLOCK * c.shape[1], overwrite_c=1)
     order = order.astype(np.intp) - 1
     pivots = np.abs(r.diagonal())
     rank = int(np.count_nonzero(pivots > tol * pivots[0]))
@@ -111,15 +112,49 @@ def factorise(r: Array, c: Array, negligible: Array, tol: float) -> tuple[Factor
 
 
 def _refined(rows: Rows, factors: Factors, coef: Array, fit_intercept: bool) -> LeastSquares:
-    """One step of refinement by the corrected semi-normal equations (Bjorck, Linear Algebra Appl. 88/89, 1987).
+    """One step of refinement by the corrected semi-normal equations (Bjorck, Linear Algebra Appl. 88, 1987).
 
-    Where the columns are nearly dependent the step needs residuals in more than double precision; on machines
+    Where the columns are nearly dependent the step needs residuals in more than double precision; on a machine
     without it the step would do harm, and is left out.
     """
-    wide = np.longdouble if factors.condition > WELL_CONDITIONED else np.float64
-    step_helps = wide is np.float64 or np.finfo(np.longdouble).eps < EPS
-    gradient, slope, offset = _residuals(rows, coef, wide if step_helps else np.float64, fit_intercept)
-    step = factors.solve_normal(gradient.astype(np.float64)) if step_helps else np.zeros_like(coef)
+    ill_conditioned = factors.condition > WELL_CONDITIONED
+    wide: type[np.floating[Any]] = np.longdouble if ill_conditioned else np.float64
+    gradient, slope, offset, total = _residual_sums(rows, coef, wide)
+    if fit_intercept:  # what rounding left of the means
+        slope, offset = slope / total, offset / total
+        gradient = gradient - total * np.outer(slope, offset)
+    else:
+        slope, offset = np.zeros_like(slope), np.zeros_like(offset)
+    if ill_conditioned and np.finfo(wide).eps >= EPS:
+        step = np.zeros_like(coef)
+    else:
+        step = factors.solve_normal(gradient.astype(np.float64))
     refined = coef + step.astype(wide)
     intercept = rows.mean_y - rows.mean_x @ refined + offset - slope @ step
     return LeastSquares(refined.astype(np.float64), intercept.astype(np.float64), factors.rank)
+
+
+def _residual_sums(rows: Rows, coef: Array, wide: type[np.floating[Any]]) -> tuple[Any, Any, Any, Any]:
+    """Sums over the rows of w x res', w x, w res and w, with x and res = y - W'x taken from the means on."""
+    n, p = rows.x.shape
+    n_parts = max(1, min(MAX_PARTS, n // block_rows(p)))
+    work = functools.partial(_residual_sums_of_run, rows, coef, wide)
+    sums = in_threads(work, split_rows(n, n_parts))
+    return tuple(sum(terms[1:], start=terms[0]) for terms in zip(*sums, strict=True))
+
+
+def _residual_sums_of_run(
+    rows: Rows, coef: Array, wide: type[np.floating[Any]], run: slice
+) -> tuple[Any, Any, Any, Any]:
+    length = run.stop - run.start
+    sums: list[Any] = [0.0, 0.0, 0.0, 0.0]
+    for block in split_rows(length, -(-length // block_rows(rows.x.shape[1]))):
+        part = slice(run.start + block.start, run.start + block.stop)
+        x = np.empty((part.stop - part.start, rows.x.shape[1]), dtype=wide)
+        residual = np.empty((len(x), rows.y.shape[1]), dtype=wide)
+        rows.fill(part, x, residual)
+        residual -= x @ coef
+        root = np.ones(len(x)) if rows.root_weights is None else rows.root_weights[part]
+        terms = (x.T @ residual, root @ x, root @ residual, root @ root)
+        sums = [so_far + term for so_far, term in zip(sums, terms, strict=True)]
+    return sums[0], sums[1], sums[2], sums[3]

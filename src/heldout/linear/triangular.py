@@ -13,9 +13,14 @@ from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-BLOCK_ROWS = 1024  # with 100 columns a block stays in the second-level cache; 512 to 2048 take the same time
+BLOCK_SIZE = 2**18  # numbers in a block of rows: 2 MiB, so that it stays near the core
 MAX_PARTS = 32  # runs of rows reduced side by side; fixed by the shape alone, so that results are too
 LAPACK_BLOCK = 32  # LAPACK's own block size; without this workspace it falls back to slow unblocked code
+
+
+def block_rows(p: int) -> int:
+    """How many rows of p columns make a block."""
+    return max(1, BLOCK_SIZE // p)
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,10 @@ class Rows:
     mean_y: Array  # (m,)
     root_weights: Array | None  # (n,)
 
-    def fill(self, rows: slice, x_out: Array, y_out: Array) -> None:
-        np.subtract(self.x[rows], self.mean_x, out=x_out)
-        np.subtract(self.y[rows], self.mean_y, out=y_out)
+    def fill(self, rows: slice, x_out: Any, y_out: Any) -> None:
+        """Write a run of rows in the outputs' precision."""
+        np.subtract(self.x[rows], self.mean_x, out=x_out, dtype=x_out.dtype)
+        np.subtract(self.y[rows], self.mean_y, out=y_out, dtype=y_out.dtype)
         if self.root_weights is not None:
             x_out *= self.root_weights[rows, None]
             y_out *= self.root_weights[rows, None]
@@ -48,7 +54,7 @@ def reduce(rows: Rows) -> tuple[Array, Array]:
         r, c = np.empty((n, p), order="F"), np.empty((n, rows.y.shape[1]), order="F")
         rows.fill(slice(0, n), r, c)
         return r, c
-    n_parts = max(1, min(MAX_PARTS, n // max(2 * BLOCK_ROWS, 4 * p)))
+    n_parts = max(1, min(MAX_PARTS, n // max(block_rows(p), 2 * p)))
     parts = in_threads(functools.partial(_reduce_run, rows), split_rows(n, n_parts))
     if n_parts == 1:
         return parts[0]
@@ -62,7 +68,7 @@ def reduce(rows: Rows) -> tuple[Array, Array]:
 def _reduce_run(rows: Rows, run: slice) -> tuple[Array, Array]:
     """One run of at least p rows, in blocks under the triangle so far; a short last block is filled with zeros."""
     p, m = rows.x.shape[1], rows.y.shape[1]
-    n_blocks = max(1, (run.stop - run.start) // max(BLOCK_ROWS, p))
+    n_blocks = max(1, (run.stop - run.start) // max(block_rows(p), p))
     blocks = split_rows(run.stop - run.start, n_blocks)
     height = max(block.stop - block.start for block in blocks)
     x = np.zeros((p + height if n_blocks > 1 else height, p), order="F")

@@ -1,0 +1,159 @@
+"""The frame of every benchmark: systems in turn (A B A B), each run a process of its own, one table at the end.
+
+A benchmark file makes a list of Case objects and calls `main(cases)`. Each case has systems; a system is a command
+line. Every run is a fresh process under the same thread limits, so its time includes what a user waits for, and its
+peak memory is its own. Warm-up runs come first and are not counted. The median of the repeats is reported.
+
+    python benchmarks/FAMILY.py [--case NAME] [--quick] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+THREADS = os.cpu_count() or 1
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+@dataclass(frozen=True)
+class System:
+    """One way to do a case: the last line that its command prints is its score.
+
+    `command` is given an empty folder of its own and returns the words of the command line.
+    """
+
+    name: str
+    version: str
+    command: Callable[[Path], Sequence[str]]
+    fresh_caches: bool = False  # cold: caches on disk are empty at each run
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is compared: the systems in turn, heldout first."""
+
+    name: str
+    about: str
+    systems: tuple[System, ...]
+    repeats: int = 5
+    in_quick: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: median seconds, peak MiB, score, and seconds relative to heldout (above 1: slower)."""
+
+    case: str
+    system: str
+    version: str
+    seconds: float
+    spread: float
+    peak_mib: float
+    score: str
+    ratio: float = field(default=1.0)
+
+
+def run(system: System, environment: dict[str, str]) -> tuple[float, float, str]:
+    """Seconds, peak MiB and the last printed line of one process."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        given = {**environment, "HELDOUT_LEDGER": str(folder / "ledger.sqlite")}
+        if system.fresh_caches:
+            given |= {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPYCACHEPREFIX": str(folder / "pyc")}
+        words = list(system.command(folder))
+        with (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
+            start = time.perf_counter()
+            process = subprocess.Popen(words, stdout=out, stderr=err, env=given, cwd=folder)
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - start
+            out.seek(0), err.seek(0)
+            if status != 0:
+                sys.exit(f"{' '.join(words)} failed:\n{err.read()}")
+            lines = out.read().strip().splitlines()
+    scale = 1024 if platform.system() == "Linux" else 1024 * 1024
+    return seconds, usage.ru_maxrss / scale, lines[-1] if lines else ""
+
+
+def measure(case: Case, repeats: int) -> list[Row]:
+    """Warm-up, then the systems in turn, `repeats` times."""
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(THREADS))}
+    taken: dict[str, list[tuple[float, float, str]]] = {system.name: [] for system in case.systems}
+    for turn in range(repeats + 1):
+        for system in case.systems:
+            result = run(system, environment)
+            if turn > 0:
+                taken[system.name].append(result)
+    medians = {name: statistics.median(seconds for seconds, _, _ in runs) for name, runs in taken.items()}
+    ours = medians[case.systems[0].name]
+    return [
+        Row(
+            case=case.name,
+            system=system.name,
+            version=system.version,
+            seconds=medians[system.name],
+            spread=max(r[0] for r in taken[system.name]) - min(r[0] for r in taken[system.name]),
+            peak_mib=max(peak for _, peak, _ in taken[system.name]),
+            score=taken[system.name][-1][2],
+            ratio=medians[system.name] / ours,
+        )
+        for system in case.systems
+    ]
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "threads": str(THREADS),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("heldout", "scikit-learn", "numpy", "polars", "skrub")},
+    }
+
+
+def show(rows: Sequence[Row]) -> None:
+    head = f"{'case':<28} {'system':<22} {'version':<9} {'seconds':>8} {'spread':>7} {'peak MiB':>9} {'ratio':>6}  score"
+    print(head, "-" * len(head), sep="\n")
+    for row in rows:
+        print(
+            f"{row.case:<28} {row.system:<22} {row.version:<9} {row.seconds:>8.3f} {row.spread:>7.3f} "
+            f"{row.peak_mib:>9.0f} {row.ratio:>6.2f}  {row.score}"
+        )
+
+
+def main(family: str, cases: Sequence[Case]) -> None:
+    """Parse the options, measure, print, write JSON."""
+    parser = argparse.ArgumentParser(description=f"heldout beside its peers: {family}")
+    parser.add_argument("--case", help="only this case", choices=[case.name for case in cases])
+    parser.add_argument("--quick", action="store_true", help="two repeats of the quick cases")
+    parser.add_argument("--json", type=Path, help="write the rows and the machine to this file")
+    options = parser.parse_args()
+    chosen = [case for case in cases if options.case in (None, case.name) and (case.in_quick or not options.quick)]
+    print("; ".join(f"{key} {value}" for key, value in machine().items()))
+    rows = []
+    for case in chosen:
+        print(f"\n{case.name}: {case.about}", flush=True)
+        found = measure(case, 2 if options.quick else case.repeats)
+        show(found)
+        rows += found
+    if options.json:
+        result = {"family": family, "machine": machine(), "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")

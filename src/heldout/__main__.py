@@ -1,0 +1,5 @@
+"""`python -m heldout` is the command `heldout`."""
+
+from heldout.cli import main
+
+main()

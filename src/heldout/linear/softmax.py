@@ -1,0 +1,298 @@
+"""Softmax classification: multinomial logistic regression with an L2 penalty."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from heldout.errors import InputError, suggest
+from heldout.linear.blocks import split_rows, threads
+from heldout.linear.loss import Array, Codes, class_differences, log_softmax
+from heldout.linear.objective import Block, Objective
+from heldout.linear.solvers import SOLVERS, Outcome
+from heldout.linear.states import (
+    Labels,
+    columns_from_state,
+    columns_to_state,
+    labels_from_state,
+    labels_to_state,
+    row_weights,
+)
+from heldout.linear.standardise import Standardised, standardise
+from heldout.linear.triangular import block_rows
+
+if TYPE_CHECKING:
+    from heldout.persist import State
+
+
+MOST_THREADS = 16
+NEWTON_STEPS, LBFGS_STEPS = 8, 60  # what either took on the tables of the benchmarks, roughly
+LBFGS_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
+LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
+NEWTON_LARGEST = 4000  # unknowns whose Hessian is still worth its memory
+
+
+class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Softmax regression: class probabilities from linear scores, by penalised maximum likelihood.
+
+    .. math:: p(y=k \mid x) = \frac{e^{s_k}}{\sum_j e^{s_j}}, \qquad s = W x + b
+
+    W and b minimise :math:`C \sum_i v_i \, (-\log p(y_i \mid x_i)) + \tfrac12 \lVert W \rVert_F^2`, the objective of
+    scikit-learn's ``LogisticRegression``: the intercepts b are not penalised. Two classes share one row of
+    coefficients, and :math:`p(y=1 \mid x) = 1 / (1 + e^{-s})`.
+
+    Parameters
+    ----------
+    C : float above 0, default 1.0
+        Weight of the likelihood against the penalty; smaller is more regular.
+    fit_intercept : bool, default True
+        Fit b; otherwise b = 0.
+    solver : {"auto", "newton", "lbfgs"}, default "auto"
+        Newton's method with the exact Hessian, L-BFGS, or whichever should be quicker for this many rows,
+        columns and classes.
+    tol : float above 0, default 1e-6
+        Converged where no component of the gradient exceeds it. The gradient is that of the objective divided
+        by :math:`C \sum_i v_i`, with respect to the coefficients of the standardised columns
+        :math:`(x_j - \bar x_j) / \sqrt{\mathrm{var}_j + 4 / (C \sum_i v_i)}`: units of measurement do not matter.
+    max_iter : int above 0, default 1000
+        Most iterations of the solver.
+    class_weight : None, "balanced" or dict from class label to weight, default None
+        Multiplies the rows' weights. "balanced" gives every class the same total; a class that the dict does
+        not name has weight 1.
+
+    Attributes
+    ----------
+    classes_ : array (K,), the class labels, sorted
+    coef_ : float64 array (K, p), or (1, p) for two classes: W
+    intercept_ : float64 array (K,), or (1,): b; with three classes or more it sums to zero, as do W's columns
+    n_iter_ : int, iterations of the solver
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
+
+    Raises
+    ------
+    InputError : a parameter is out of range, or there is only one class.
+    ValueError : the data is not numeric, not finite, empty, or of another width than at fit.
+
+    References
+    ----------
+    C. Bishop, Pattern Recognition and Machine Learning, 2006, section 4.3.4, equations 4.104 to 4.110.
+
+    Examples
+    --------
+    >>> model = SoftmaxClassifier().fit([[0.0], [1.0], [2.0], [3.0]], ["no", "no", "yes", "yes"])
+    >>> model.predict([[0.5], [2.5]]).tolist()
+    ['no', 'yes']
+    >>> model.predict_proba([[1.5]]).round(6).tolist()
+    [[0.5, 0.5]]
+    """
+
+    def __init__(
+        self,
+        *,
+        C: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        tol: float = 1e-6,
+        max_iter: int = 1000,
+        class_weight: str | Mapping[Any, float] | None = None,
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> SoftmaxClassifier:
+        """Fit to `X` (n, p), dense or CSR, and labels `y` (n,), with optional row weights (n,)."""
+        self._check_parameters()
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C")
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"All rows belong to one class, {self.classes_[0]!r}: a classifier needs 2 classes or more."
+            )
+        weights = row_weights(sample_weight, X)
+        weights = np.ones(len(codes)) if weights is None else weights
+        weights = weights * _class_weights(self.class_weight, self.classes_, codes, weights)[codes]
+        total = float(weights.sum())
+        columns = standardise(X, weights / total, floor=4.0 / (self.C * total), fit_intercept=self.fit_intercept)
+        penalty = np.append(columns.scale**-2.0, 0.0) if self.fit_intercept else columns.scale**-2.0
+        self._solve(columns, codes, weights / total, penalty / (self.C * total))
+        return self
+
+    def _check_parameters(self) -> None:
+        for name in ("C", "tol", "max_iter"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < np.inf:
+                raise InputError(f"{name} is {value!r} and must be a finite number above 0.")
+        if self.solver != "auto" and self.solver not in SOLVERS:
+            raise InputError(f"There is no solver {self.solver!r}.{suggest(str(self.solver), ['auto', *SOLVERS])}")
+
+    def _solve(self, columns: Standardised, codes: Codes, weights: Array, penalty: Array) -> None:
+        n, q = columns.x.shape
+        basis = class_differences(len(self.classes_))
+        runs = split_rows(n, -(-n // block_rows(q)))
+        blocks = [Block(columns.x[run], codes[run], weights[run]) for run in runs]
+        start = np.zeros((basis.shape[1], q))
+        if self.fit_intercept:
+            start[:, -1] = _log_odds(codes, weights, basis)
+        solver = choose_solver(columns.x, len(self.classes_)) if self.solver == "auto" else self.solver
+        with threads(MOST_THREADS) as map_:
+            objective = Objective(blocks, basis, penalty, map_)
+            outcome = SOLVERS[solver](objective, start, self.tol, int(self.max_iter))
+        self._warn_unless_converged(outcome)
+        self.n_iter_ = outcome.n_iter
+        free_coef, free_intercept = columns.undo(outcome.coef)
+        if len(self.classes_) > 2:
+            free_coef, free_intercept = basis @ free_coef, basis @ free_intercept
+        self.coef_, self.intercept_ = free_coef, free_intercept
+
+    def _warn_unless_converged(self, outcome: Outcome) -> None:
+        if outcome.gradient <= self.tol:
+            return
+        advice = "raise max_iter" if outcome.n_iter >= self.max_iter else "rounding allows no further step, raise tol"
+        warnings.warn(
+            f"SoftmaxClassifier stopped after {outcome.n_iter} iterations with a gradient of {outcome.gradient:.1e}, "
+            f"above tol={self.tol:g}: {advice}, or lower C.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+
+    def decision_function(self, X: Any) -> Array:
+        """The scores W x + b for `X` (n, p): (n, K), or (n,) for two classes (above 0 means classes_[1])."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        scores = np.asarray(X @ self.coef_.T + self.intercept_)
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict(self, X: Any) -> Labels:
+        """The most probable class for every row (n,)."""
+        scores = self.decision_function(X)
+        codes = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
+        return np.asarray(self.classes_[codes])
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """log p(y=k | x) (n, K), in the order of classes_."""
+        scores = self.decision_function(X)
+        if scores.ndim == 1:
+            scores = np.column_stack([np.zeros(len(scores)), scores])
+        return np.ascontiguousarray(log_softmax(scores.T).T)
+
+    def predict_proba(self, X: Any) -> Array:
+        """p(y=k | x) (n, K), in the order of classes_; every row sums to 1."""
+        return np.exp(self.predict_log_proba(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def to_state(self) -> dict[str, Any]:
+        """What a model file stores of a fitted learner."""
+        check_is_fitted(self)
+        weights = self.class_weight
+        if isinstance(weights, Mapping):
+            weights = [[getattr(label, "item", lambda: label)(), float(weights[label])] for label in weights]
+        return {
+            "C": float(self.C),
+            "fit_intercept": self.fit_intercept,
+            "solver": self.solver,
+            "tol": float(self.tol),
+            "max_iter": int(self.max_iter),
+            "class_weight": weights,
+            "coef": self.coef_,
+            "intercept": self.intercept_,
+            "n_iter": self.n_iter_,
+            **labels_to_state(self.classes_),
+            **columns_to_state(self),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> SoftmaxClassifier:
+        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
+        learner = cls(
+            C=state.number("C"),
+            fit_intercept=state.boolean("fit_intercept"),
+            solver=state.choice("solver", ["auto", *SOLVERS]),
+            tol=state.number("tol"),
+            max_iter=state.integer("max_iter"),
+            class_weight=_class_weight_from_state(state),
+        )
+        learner._check_parameters()
+        learner.classes_ = labels_from_state(state, at_least=2)
+        p = columns_from_state(learner, state)
+        rows = 1 if len(learner.classes_) == 2 else len(learner.classes_)
+        learner.coef_ = state.array("coef", shape=(rows, p))
+        learner.intercept_ = state.array("intercept", shape=(rows,))
+        learner.n_iter_ = state.integer("n_iter", low=1)
+        return learner
+
+
+def choose_solver(x: Any, n_classes: int) -> str:
+    """The solver that should be quicker, by counting multiplications.
+
+    Newton: 8 steps of a Gram matrix for each pair of classes and one Cholesky factor. L-BFGS: 60 steps of two
+    products with a vector for each class but one.
+    """
+    n, q = x.shape
+    stored = x.nnz if sparse.issparse(x) else n * q
+    unknowns = (n_classes - 1) * q
+    pairs = n_classes * (n_classes - 1) / 2
+    newton_cost = NEWTON_STEPS * (pairs * n * q * q / 2 + unknowns**3 / 6)
+    lbfgs_cost = LBFGS_STEPS * LBFGS_COST * 2 * stored * (n_classes - 1)
+    return "newton" if unknowns <= NEWTON_LARGEST and newton_cost <= lbfgs_cost else "lbfgs"
+
+
+def _class_weights(
+    class_weight: str | Mapping[Any, float] | None, classes: Labels, codes: Codes, weights: Array
+) -> Array:
+    """One factor for each class (K,)."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if class_weight == "balanced":
+        totals = np.bincount(codes, weights, minlength=len(classes))
+        present = totals > 0
+        return np.where(present, weights.sum() / (present.sum() * np.where(present, totals, 1.0)), 1.0)
+    if not isinstance(class_weight, Mapping):
+        raise InputError(f"class_weight is {class_weight!r} and must be None, 'balanced' or a dict.")
+    known = classes.tolist()
+    for label, factor in class_weight.items():
+        if label not in known:
+            raise InputError(f"class_weight names the class {label!r}, which the data does not have.")
+        if not 0.0 <= factor < np.inf:
+            raise InputError(f"class_weight[{label!r}] is {factor!r} and must be a finite number, 0 or more.")
+    return np.array([float(class_weight.get(label, 1.0)) for label in known])
+
+
+def _log_odds(codes: Codes, weights: Array, basis: Array) -> Array:
+    """The free scores (K-1,) whose probabilities are the classes' shares of the weight."""
+    shares = np.bincount(codes, weights, minlength=len(basis))
+    return np.asarray(np.linalg.pinv(basis) @ np.log(np.maximum(shares, LEAST_SHARE)))
+
+
+def _class_weight_from_state(state: State) -> str | dict[Any, float] | None:
+    if not state.optional("class_weight"):
+        return None
+    stored = state.json("class_weight")
+    if stored == "balanced":
+        return "balanced"
+    if not isinstance(stored, list):
+        state.fail("the class weights must be 'balanced' or pairs of a label and a number")
+    for pair in stored:
+        fits = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str | int | float)
+        if not fits or isinstance(pair[1], bool) or not isinstance(pair[1], int | float) or not 0.0 <= pair[1]:
+            state.fail("the class weights must be 'balanced' or pairs of a label and a number")
+    return {label: float(factor) for label, factor in stored}
