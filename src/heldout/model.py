@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from heldout.data.encode import Encoder
-from heldout.data.read import conform
+from heldout.data.read import as_raw, conform
 from heldout.data.table import Column, Table
 from heldout.errors import InputError
 from heldout.fitting import as_pandas, predict
@@ -78,16 +78,14 @@ class Model:
 
     def predict_table(self, data: Any, **read_options: Any) -> tuple[pl.DataFrame, list[str]]:
         """The rows of `data` as they were read, predictions beside them, and notices about how they were read."""
-        from heldout.data.read import read
-
-        given = read(data, **read_options)
-        table, notices = conform(given, self.columns)
+        given = as_raw(data, delimiter=read_options.pop("delimiter", None), sheet=read_options.pop("sheet", None))
+        table, notices = conform(given, self.columns, **read_options)
         prediction = self.says(table)
-        column = _free_name(f"predicted {self.problem.target}", given.names)
+        column = _free_name(f"predicted {self.problem.target}", given.frame.columns)
         added = {column: self._answer(prediction).tolist()}
         if prediction.probability is not None and self.problem.classes is not None:
             for code, label in enumerate(self.problem.classes):
-                name = _free_name(f"probability of {label_text(label)}", given.names)
+                name = _free_name(f"probability of {label_text(label)}", given.frame.columns)
                 added[name] = prediction.probability[:, code].tolist()
         return given.frame.with_columns(**{name: pl.Series(name, values) for name, values in added.items()}), notices
 

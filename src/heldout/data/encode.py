@@ -1,23 +1,106 @@
+"""A table's columns as a matrix for learners that want numbers: learned from the training rows alone."""
+
 from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
-from sklearn.base import BaseEstimator
-class Encoder(BaseEstimator):
-    def fit(self, table, y=None):
-        self.columns_=list(table.names); self.m_={}; self.lv_={}
-        for c in table.columns:
-            s=table.frame[c.name]
-            if c.kind=="number": self.m_[c.name]=(s.mean() or 0, s.std() or 1)
-            elif c.kind=="category": self.lv_[c.name]=sorted(s.drop_nulls().unique().to_list())[:30]
-        self.n_features_out_=self.transform(table).shape[1]
+import polars as pl
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from heldout.data.blocks import Dates, Levels, Numbers, Strings
+from heldout.data.table import Table
+from heldout.persist import State
+
+Array = NDArray[Any]
+Block = Levels | Dates | Strings
+
+
+class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Numbers for every column of a table, by its kind.
+
+    Numbers and booleans: the median where missing, a column that marks it, standard scaling. Categories of up to
+    `most_levels` levels: one column a level, the rare ones together, missing a level of its own. Categories of more
+    levels, and texts: skrub's StringEncoder. Dates: their parts. See docs/tables.md.
+
+    Parameters
+    ----------
+    most_levels : int, default 40
+        A category of more levels than this in the training rows is encoded by its spelling.
+    components : int, default 30
+        Columns for each text or category of many levels.
+
+    Attributes
+    ----------
+    columns_ : list of str
+        The columns it was fitted on.
+    feature_names_out_ : list of str
+        Of the matrix's columns: "age", "age is missing", "town=Ames", "sold: month".
+    n_features_out_ : int
+
+    >>> from heldout.data.read import read
+    >>> table = read({"age": [20.0, None, 40.0, 30.0], "town": ["Ames", "Boone", "Ames", "Ames"]})
+    >>> Encoder().fit(table).feature_names_out_
+    ['age', 'age is missing', 'town=Ames', 'town=Boone']
+    >>> Encoder().fit_transform(table).shape
+    (4, 4)
+    """
+
+    def __init__(self, *, most_levels: int = 40, components: int = 30) -> None:
+        self.most_levels = most_levels
+        self.components = components
+
+    def fit(self, table: Table, y: Any = None) -> Encoder:
+        """Learn medians, scales, levels and vocabularies from these rows."""
+        del y
+        self.columns_: list[str] = table.names
+        plain = [column.name for column in table.columns if column.kind in ("number", "boolean")]
+        self.numbers_: Numbers | None = Numbers.learn(table.frame.select(plain)) if plain else None
+        found = (self._block(table.frame[c.name], c.kind) for c in table.columns if c.name not in plain)
+        self.blocks_: list[Block] = [block for block in found if block is not None]
+        self._count()
         return self
-    def transform(self, table):
-        cols=[np.zeros(len(table))]
-        for c in table.columns:
-            s=table.frame[c.name]
-            if c.kind=="number":
-                m,sd=self.m_[c.name]; cols.append(((s.fill_null(m)-m)/sd).to_numpy())
-            elif c.kind=="category":
-                for l in self.lv_[c.name]: cols.append((s==l).fill_null(False).cast(float).to_numpy())
-            elif c.kind=="boolean": cols.append(s.fill_null(False).cast(float).to_numpy())
-        return np.stack(cols,axis=1)
-    def to_state(self): return {}
+
+    def _block(self, values: pl.Series, kind: str) -> Block | None:
+        if values.null_count() == len(values):
+            return None
+        if kind == "date":
+            return Dates.learn(values)
+        if kind == "text":
+            return self._strings(values, "word")
+        if values.drop_nulls().n_unique() > self.most_levels:
+            return self._strings(values, "char_wb")
+        return Levels.learn(values)
+
+    def _strings(self, values: pl.Series, analyzer: str) -> Block:
+        try:
+            return Strings.learn(values, analyzer, self.components)
+        except ValueError:  # no word or n-gram in any row: punctuation only
+            return Levels.learn(values)
+
+    def _count(self) -> None:
+        numbers = self.numbers_.features if self.numbers_ else []
+        self.feature_names_out_: list[str] = [*numbers, *(name for block in self.blocks_ for name in block.features)]
+        self.n_features_out_: int = len(self.feature_names_out_)
+
+    def transform(self, table: Table) -> Array:
+        """The rows as a float64 matrix of shape (n, n_features_out_)."""
+        made = [self.numbers_.apply(table.frame)] if self.numbers_ else []
+        made += [block.apply(table.frame[block.name]) for block in self.blocks_]
+        return np.ascontiguousarray(np.concatenate([np.empty((len(table), 0)), *made], axis=1))
+
+    def to_state(self) -> dict[str, Any]:
+        return {**self.get_params(), "columns": self.columns_, "numbers": self.numbers_, "blocks": self.blocks_}
+
+    @classmethod
+    def from_state(cls, state: State) -> Encoder:
+        made = cls(most_levels=state.integer("most_levels", low=1), components=state.integer("components", low=1))
+        made.columns_ = state.texts("columns")
+        made.numbers_ = state.object("numbers", Numbers) if state.optional("numbers") else None
+        made.blocks_ = state.objects("blocks", (Levels, Dates, Strings))  # type: ignore[arg-type]
+        used = [*(made.numbers_.names if made.numbers_ else []), *(block.name for block in made.blocks_)]
+        if len(set(used)) != len(used) or not set(used) <= set(made.columns_):
+            state.fail("its parts encode a column twice, or one that it does not have")
+        made._count()
+        return made

@@ -1,29 +1,240 @@
+"""Reading: files, frames, arrays and dicts into a Table; new data the way the training data was read."""
+
 from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import polars as pl
-from heldout.data.table import *
-def read(data, *, kinds=None, missing=(), delimiter=None, sheet=None):
-    if isinstance(data, Table): return data
-    name = "data"
-    if isinstance(data, dict): frame = pl.DataFrame(data, strict=False)
-    elif isinstance(data, pl.DataFrame): frame = data
-    else: frame = pl.read_csv(data, infer_schema_length=None, null_values=["NA", "?", ""]); name = str(data).split("/")[-1]
-    cols, series = [], []
-    for s in frame.get_columns():
-        if s.dtype.is_numeric(): k, s = "number", s.cast(pl.Float64)
-        elif s.dtype == pl.Boolean: k = "boolean"
-        elif s.dtype == pl.Null: k, s = "category", s.cast(pl.String)
-        elif s.dtype.is_temporal(): k, s = "date", s.cast(pl.Datetime("us"))
-        else:
-            d = None
-            try: d = s.str.to_datetime("%Y-%m-%d")
-            except Exception: pass
-            try: d = d if d is not None else s.str.to_datetime("%Y/%m/%d")
-            except Exception: pass
-            if d is not None: k, s = "date", d.cast(pl.Datetime("us"))
-            elif set(s.drop_nulls().unique()) <= {"yes", "no"}: k, s = "boolean", s == "yes"
-            else: k = "text" if (s.drop_nulls().str.count_matches(" ").mean() or 0) > 1.5 else "category"
-        cols.append(Column(s.name, (kinds or {}).get(s.name, k))); series.append(s)
-    return Table(pl.DataFrame(series), tuple(cols), Source(name))
-def conform(data, columns, *, optional=(), **o):
-    t = read(data, **o)
-    return Table(t.frame.select([pl.col(c.name).cast({"number": pl.Float64, "category": pl.String, "text": pl.String, "boolean": pl.Boolean, "date": pl.Datetime("us")}[c.kind]) for c in columns]), tuple(columns), t.source), []
+
+from heldout.data import frames
+from heldout.data.formats import Raw, load
+from heldout.data.recognise import parse_for, read_as, recognise
+from heldout.data.table import KINDS, Column, Source, Table
+from heldout.errors import InputError, suggest
+
+
+def read(
+    data: Any,
+    *,
+    kinds: Mapping[str, str] | None = None,
+    missing: Sequence[str] = (),
+    delimiter: str | None = None,
+    sheet: str | None = None,
+) -> Table:
+    """Read a table and recognise the kind of each column.
+
+    Parameters
+    ----------
+    data : path, pandas, Polars or any narwhals frame, 2-D array, scipy sparse matrix, dict of columns, or Table
+        Files: CSV, TSV and other delimited text (UTF-8, UTF-16, Latin-1), Parquet, Arrow, JSON lines, Excel (extra
+        "excel"); text may be packed by gz, bz2, xz or zst.
+    kinds : mapping of name to kind, optional
+        Overrides what is recognised: "number", "boolean", "category", "date" or "text".
+    missing : sequence of str, optional
+        Texts that stand for a missing value, besides the usual ones.
+    delimiter : str, optional
+        Of a text file. Default: the one of `, ; tab |` that gives the most rows the header's number of fields.
+    sheet : str, optional
+        Of an Excel file. Default: the first.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    InputError
+        The file is not there, unreadable, empty or no table; names repeat; rows are ragged; a number is infinite; a
+        value is not of the kind that was asked for.
+
+    >>> read({"price": ["$3", "$1,250"], "sold": ["2024-05-01", "2024-06-02"]}).schema()[0]["kind"]
+    'number'
+    """
+    if isinstance(data, Table):
+        return data if not kinds else _table(Raw(data.frame, data.source), kinds, missing)
+    return _table(as_raw(data, delimiter=delimiter, sheet=sheet), kinds or {}, missing)
+
+
+def as_raw(data: Any, *, delimiter: str | None = None, sheet: str | None = None) -> Raw:
+    """The table as it was found, nothing recognised yet."""
+    if isinstance(data, Table):
+        return Raw(data.frame, data.source)
+    return load(data, delimiter, sheet) if isinstance(data, str | os.PathLike) else frames.to_raw(data)
+
+
+def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
+    for name, kind in kinds.items():
+        if name not in raw.frame.columns:
+            raise InputError(f"{raw.source.name} has no column {name!r}.{suggest(name, raw.frame.columns)}")
+        if kind not in KINDS:
+            raise InputError(f"There is no kind {kind!r}.{suggest(kind, KINDS)}")
+    columns, values = [], []
+    for series in raw.frame.get_columns():
+        column = _column(series, kinds.get(series.name), missing, raw.source)
+        columns.append(column)
+        values.append(_values(series, column, raw.source))
+    return Table(pl.DataFrame(values), tuple(columns), raw.source)
+
+
+def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source: Source) -> Column:
+    found, note = _typed_kind(series, source)
+    if found is not None:
+        kind = asked or found
+        return Column(series.name, kind, {}, note if asked is None else "as asked")
+    if asked is not None:
+        return Column(series.name, asked, parse_for(series.cast(pl.String), asked, missing), "as asked")
+    kind, parse, note = recognise(series.cast(pl.String), missing)
+    return Column(series.name, kind, parse, note)
+
+
+def _typed_kind(series: pl.Series, source: Source) -> tuple[str | None, str]:
+    """The kind of a column that has a type of its own; None for texts, which are looked at."""
+    kind = series.dtype
+    if kind == pl.String:
+        return None, ""
+    if kind == pl.Boolean:
+        return "boolean", ""
+    if kind.is_numeric():
+        return "number", ""
+    if kind in (pl.Date, pl.Datetime):
+        return "date", ""
+    if kind in (pl.Duration, pl.Time):
+        return "number", "lengths of time, in seconds"
+    if kind in (pl.Categorical, pl.Enum):
+        return "category", ""
+    if kind == pl.Null:
+        return "category", "no value at all"
+    raise InputError(
+        f"{source.name}: the column {series.name!r} holds {str(kind).split('(')[0].lower()} values; a cell must be a "
+        "number, a text, yes or no, or a date."
+    )
+
+
+def _values(series: pl.Series, column: Column, source: Source) -> pl.Series:
+    """The column's values in the type of its kind, checked."""
+    if series.dtype in (pl.Categorical, pl.Enum, pl.Null):
+        series = series.cast(pl.String)
+    if series.dtype == pl.String:
+        values, wrong = read_as(series, column.kind, column.parse)
+    else:
+        values, wrong = _converted(series, column.kind)
+    if wrong.any():
+        _refuse(series, column, wrong, source)
+    if column.kind == "number":
+        values = _finite(values, series, column, source)
+    return values.alias(column.name)
+
+
+def _converted(series: pl.Series, kind: str) -> tuple[pl.Series, pl.Series]:
+    """Typed values as another kind, and a mask of those that cannot be."""
+    none = pl.zeros(len(series), pl.Boolean, eager=True)
+    if kind == "number":
+        return _as_number(series), none
+    if kind in ("category", "text"):
+        return _as_text(series), none
+    if kind == "date" and series.dtype in (pl.Date, pl.Datetime):
+        return _naive(series), none
+    if kind == "boolean" and series.dtype == pl.Boolean:
+        return series, none
+    if kind == "boolean" and series.dtype.is_numeric():
+        numbers = series.cast(pl.Float64).fill_nan(None)
+        return numbers == 1, ~numbers.is_in([0.0, 1.0]) & numbers.is_not_null()
+    return series, series.is_not_null()
+
+
+def _as_number(series: pl.Series) -> pl.Series:
+    if series.dtype == pl.Duration:
+        return series.dt.total_microseconds().cast(pl.Float64) / 1e6
+    if series.dtype == pl.Time:
+        return series.cast(pl.Int64).cast(pl.Float64) / 1e9
+    if series.dtype in (pl.Date, pl.Datetime):
+        return _naive(series).dt.timestamp("us").cast(pl.Float64) / 1e6
+    return series.cast(pl.Float64).fill_nan(None)
+
+
+def _as_text(series: pl.Series) -> pl.Series:
+    if series.dtype.is_float():
+        whole = (series == series.round(0)) & (series.abs() < 1e15)
+        return pl.select(
+            pl.when(whole)
+            .then(series.cast(pl.Int64, strict=False).cast(pl.String))
+            .otherwise(series.fill_nan(None).cast(pl.String))
+        ).to_series()
+    return series.cast(pl.String)
+
+
+def _naive(series: pl.Series) -> pl.Series:
+    if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is not None:
+        series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return series.cast(pl.Datetime("us"))
+
+
+def _finite(values: pl.Series, series: pl.Series, column: Column, source: Source) -> pl.Series:
+    values = values.fill_nan(None)
+    infinite = values.is_infinite().fill_null(False)
+    if infinite.any():
+        row = int(infinite.arg_true()[0])
+        raise InputError(
+            f"{source.name}: the column {column.name!r} is infinite in row {row + 1:,} ({series[row]}); replace it by a "
+            "number or leave it empty."
+        )
+    return values
+
+
+def _refuse(series: pl.Series, column: Column, wrong: pl.Series, source: Source) -> None:
+    row = int(wrong.arg_true()[0])
+    count = int(wrong.sum())
+    more = f" (and {count - 1:,} more rows)" if count > 1 else ""
+    raise InputError(
+        f"{source.name}: the column {column.name!r} should hold {_plural(column.kind)}, but row {row + 1:,} holds "
+        f"{str(series[row])[:60]!r}{more}."
+    )
+
+
+def _plural(kind: str) -> str:
+    return {"number": "numbers", "date": "dates", "boolean": "yes or no"}.get(kind, f"{kind} values")
+
+
+def conform(
+    data: Any,
+    columns: Sequence[Column],
+    *,
+    optional: Collection[str] = (),
+    missing: Sequence[str] = (),
+    delimiter: str | None = None,
+    sheet: str | None = None,
+) -> tuple[Table, list[str]]:
+    """New data read the way `columns` were: in their order, as their kinds.
+
+    Other columns are ignored; those named in `optional` may be absent. Returns the table and notices for a person.
+
+    Raises
+    ------
+    InputError
+        A column is missing, or holds a value that cannot be read as its kind (column, row and value are named).
+    """
+    raw = data if isinstance(data, Raw) else as_raw(data, delimiter=delimiter, sheet=sheet)
+    there = set(raw.frame.columns)
+    lacking = [column.name for column in columns if column.name not in there and column.name not in optional]
+    if lacking:
+        _lacks(lacking, raw)
+    chosen = tuple(column for column in columns if column.name in there)
+    if missing:
+        chosen = tuple(
+            Column(c.name, c.kind, {**c.parse, "missing": [*c.parse.get("missing", ()), *missing]}, c.note)
+            for c in chosen
+        )
+    values = [_values(raw.frame[column.name], column, raw.source) for column in chosen]
+    notices = [f"Not used: {', '.join(repr(n) for n in sorted(there - {c.name for c in columns}))}."]
+    return Table(pl.DataFrame(values), chosen, raw.source), notices if there - {c.name for c in columns} else []
+
+
+def _lacks(lacking: Sequence[str], raw: Raw) -> None:
+    listed = ", ".join(repr(name) for name in lacking[:10]) + (", …" if len(lacking) > 10 else "")
+    hint = suggest(lacking[0], raw.frame.columns)
+    hint = hint if "Did you mean" in hint else ""
+    columns = "column" if len(lacking) == 1 else f"{len(lacking)} columns"
+    raise InputError(f"{Path(raw.source.name).name} lacks the {columns} {listed} that the model needs.{hint}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
-import threadpoolctl
+import threadpoolctl  # type: ignore[import-untyped]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,4 +77,4 @@ def split_rows(n_rows: int, n_parts: int) -> list[slice]:
     [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
     """
     cuts = [n_rows * part // n_parts for part in range(n_parts + 1)]
-    return [slice(low, high) for low, high in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(low, high) for low, high in itertools.pairwise(cuts)]

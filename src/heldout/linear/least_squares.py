@@ -13,6 +13,7 @@ from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
 from heldout.linear.triangular import LAPACK_BLOCK, MAX_PARTS, Array, Rows, block_rows, reduce
 
 EPS = float(np.finfo(np.float64).eps)
+EXTENDED: type[np.floating[Any]] = np.longdouble  # 80 bits or more on most machines, 64 on some
 WELL_CONDITIONED = 100.0  # beyond it refinement in double precision was seen to lose digits (NIST Wampler5)
 CONSTANT = 16 * EPS  # a column that varies by less than this of its size varies by rounding only
 
@@ -61,10 +62,7 @@ class Factors:
         return result
 
 
-
-def least_squares(
-    x: Array, y: Array, weights: Array | None, *, fit_intercept: bool, tol: float | None
-) -> LeastSquares:
+def least_squares(x: Array, y: Array, weights: Array | None, *, fit_intercept: bool, tol: float | None) -> LeastSquares:
     """Minimise sum_i w_i (y_i - b - x_i'W)^2 over W (p, m) and b (m,); among many W, the one of least norm."""
     n, p = x.shape
     rows = _centred(x, y, weights, fit_intercept)
@@ -104,11 +102,19 @@ def factorise(r: Array, c: Array, negligible: Array, tol: float) -> tuple[Factor
     pivots = np.abs(r.diagonal())
     rank = int(np.count_nonzero(pivots > tol * pivots[0]))
     condition = float(pivots[0] / pivots[rank - 1]) if rank else 1.0
-    triangle = r[:rank] * scale[order]
+    triangle = _keep_rows(r, rank, scale[order])
     reflections = None
     if 0 < rank < p:
         triangle, reflections, _ = lapack.dtzrzf(triangle, lwork=LAPACK_BLOCK * rank, overwrite_a=1)
     return Factors(triangle, reflections, order, rank, condition), c[:rank]
+
+
+def _keep_rows(r: Array, rank: int, scale: Array) -> Array:
+    """The first `rank` rows of `r`, column j times scale_j, in the memory of `r` (Fortran order)."""
+    memory = r.reshape(-1, order="F")
+    for j, factor in enumerate(scale):
+        np.multiply(r[:rank, j], factor, out=memory[j * rank : (j + 1) * rank])
+    return memory[: rank * len(scale)].reshape((rank, len(scale)), order="F")
 
 
 def _refined(rows: Rows, factors: Factors, coef: Array, fit_intercept: bool) -> LeastSquares:
@@ -117,18 +123,18 @@ def _refined(rows: Rows, factors: Factors, coef: Array, fit_intercept: bool) -> 
     Where the columns are nearly dependent the step needs residuals in more than double precision; on a machine
     without it the step would do harm, and is left out.
     """
-    ill_conditioned = factors.condition > WELL_CONDITIONED
-    wide: type[np.floating[Any]] = np.longdouble if ill_conditioned else np.float64
+    nearly_dependent = factors.condition > WELL_CONDITIONED
+    wide = EXTENDED if nearly_dependent else np.float64
     gradient, slope, offset, total = _residual_sums(rows, coef, wide)
     if fit_intercept:  # what rounding left of the means
         slope, offset = slope / total, offset / total
         gradient = gradient - total * np.outer(slope, offset)
     else:
         slope, offset = np.zeros_like(slope), np.zeros_like(offset)
-    if ill_conditioned and np.finfo(wide).eps >= EPS:
-        step = np.zeros_like(coef)
-    else:
-        step = factors.solve_normal(gradient.astype(np.float64))
+    step = np.zeros_like(coef)
+    if not nearly_dependent or np.finfo(EXTENDED).eps < EPS:
+        with one_blas_thread:
+            step = factors.solve_normal(gradient.astype(np.float64))
     refined = coef + step.astype(wide)
     intercept = rows.mean_y - rows.mean_x @ refined + offset - slope @ step
     return LeastSquares(refined.astype(np.float64), intercept.astype(np.float64), factors.rank)

@@ -16,7 +16,7 @@ def log_softmax(scores: Array) -> Array:
     >>> log_softmax(np.array([[1e4], [-1e4]])).ravel().tolist()
     [0.0, -20000.0]
     """
-    shifted = scores - scores.max(axis=0)
+    shifted: Array = scores - scores.max(axis=0)
     shifted -= np.log(np.exp(shifted).sum(axis=0))
     return shifted
 

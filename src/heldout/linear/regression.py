@@ -78,16 +78,14 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         weights = row_weights(sample_weight, X)
         solution = least_squares(X, targets, weights, fit_intercept=self.fit_intercept, tol=self.tol)
         self.rank_ = solution.rank
-        self.coef_ = np.ascontiguousarray(solution.coef.T)
-        self.intercept_ = solution.intercept
-        if y.ndim == 1:
-            self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
+        self.coef_ = np.ascontiguousarray(solution.coef.T if y.ndim > 1 else solution.coef[:, 0])
+        self.intercept_ = solution.intercept if y.ndim > 1 else float(solution.intercept[0])
         return self
 
     def predict(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """b + X w for `X` (n, p): (n,), or (n, m) for m targets."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, X, dtype=np.float64, order="C", reset=False)
         return np.asarray(X @ self.coef_.T + self.intercept_)
 
     def to_state(self) -> dict[str, Any]:

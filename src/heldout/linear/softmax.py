@@ -20,6 +20,7 @@ from heldout.linear.blocks import split_rows, threads
 from heldout.linear.loss import Array, Codes, class_differences, log_softmax
 from heldout.linear.objective import Block, Objective
 from heldout.linear.solvers import SOLVERS, Outcome
+from heldout.linear.standardise import Standardised, standardise
 from heldout.linear.states import (
     Labels,
     columns_from_state,
@@ -28,14 +29,12 @@ from heldout.linear.states import (
     labels_to_state,
     row_weights,
 )
-from heldout.linear.standardise import Standardised, standardise
 from heldout.linear.triangular import block_rows
 
 if TYPE_CHECKING:
     from heldout.persist import State
 
 
-MOST_THREADS = 16
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # what either took on the tables of the benchmarks, roughly
 LBFGS_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
 LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
@@ -122,7 +121,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"All rows belong to one class, {self.classes_[0]!r}: a classifier needs 2 classes or more."
+                f"All rows belong to one class, {self.classes_.tolist()[0]!r}: a classifier needs 2 classes or more."
             )
         weights = row_weights(sample_weight, X)
         weights = np.ones(len(codes)) if weights is None else weights
@@ -150,7 +149,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.fit_intercept:
             start[:, -1] = _log_odds(codes, weights, basis)
         solver = choose_solver(columns.x, len(self.classes_)) if self.solver == "auto" else self.solver
-        with threads(MOST_THREADS) as map_:
+        with threads(len(blocks)) as map_:
             objective = Objective(blocks, basis, penalty, map_)
             outcome = SOLVERS[solver](objective, start, self.tol, int(self.max_iter))
         self._warn_unless_converged(outcome)
@@ -174,7 +173,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> Array:
         """The scores W x + b for `X` (n, p): (n, K), or (n,) for two classes (above 0 means classes_[1])."""
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, order="C", reset=False)
         scores = np.asarray(X @ self.coef_.T + self.intercept_)
         return scores[:, 0] if len(self.classes_) == 2 else scores
 
@@ -203,16 +202,13 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def to_state(self) -> dict[str, Any]:
         """What a model file stores of a fitted learner."""
         check_is_fitted(self)
-        weights = self.class_weight
-        if isinstance(weights, Mapping):
-            weights = [[getattr(label, "item", lambda: label)(), float(weights[label])] for label in weights]
         return {
             "C": float(self.C),
             "fit_intercept": self.fit_intercept,
             "solver": self.solver,
             "tol": float(self.tol),
             "max_iter": int(self.max_iter),
-            "class_weight": weights,
+            "class_weight": _class_weight_to_state(self.class_weight),
             "coef": self.coef_,
             "intercept": self.intercept_,
             "n_iter": self.n_iter_,
@@ -283,6 +279,13 @@ def _log_odds(codes: Codes, weights: Array, basis: Array) -> Array:
     return np.asarray(np.linalg.pinv(basis) @ np.log(np.maximum(shares, LEAST_SHARE)))
 
 
+def _class_weight_to_state(class_weight: str | Mapping[Any, float] | None) -> Any:
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    labels = [label.item() if isinstance(label, np.generic) else label for label in class_weight]
+    return [[label, float(class_weight[label])] for label in labels]
+
+
 def _class_weight_from_state(state: State) -> str | dict[Any, float] | None:
     if not state.optional("class_weight"):
         return None
@@ -293,6 +296,6 @@ def _class_weight_from_state(state: State) -> str | dict[Any, float] | None:
         state.fail("the class weights must be 'balanced' or pairs of a label and a number")
     for pair in stored:
         fits = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str | int | float)
-        if not fits or isinstance(pair[1], bool) or not isinstance(pair[1], int | float) or not 0.0 <= pair[1]:
+        if not fits or isinstance(pair[1], bool) or not isinstance(pair[1], int | float) or pair[1] < 0.0:
             state.fail("the class weights must be 'balanced' or pairs of a label and a number")
     return {label: float(factor) for label, factor in stored}

@@ -13,7 +13,7 @@ from heldout.linear.loss import Array
 from heldout.linear.objective import Objective
 
 SUFFICIENT = 1e-4  # Armijo: the least share of the decrease that the slope promises
-SHORTEST = 2.0**-30  # of a Newton step; what does not help at this length is rounding
+SHORTEST = 2.0**-30  # of a Newton step
 ROUNDING = 1e-14  # relative change of the objective below which only the gradient tells better from worse
 MEMORY = 20  # pairs of steps that L-BFGS remembers
 
@@ -68,10 +68,10 @@ def _search(
     while length >= SHORTEST:
         trial = coef + length * step
         trial_value, trial_gradient = objective.value_gradient(trial)
+        if abs(trial_value - value) <= ROUNDING * abs(value):
+            better = np.abs(trial_gradient).max() < np.abs(gradient).max()
+            return (trial, trial_value, trial_gradient) if better else None
         if trial_value <= value + SUFFICIENT * length * slope:
-            return trial, trial_value, trial_gradient
-        level = abs(trial_value - value) <= ROUNDING * abs(value)
-        if level and np.abs(trial_gradient).max() < np.abs(gradient).max():
             return trial, trial_value, trial_gradient
         length /= 2.0
     return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from heldout.errors import InputError
+from heldout.linear.blocks import in_threads, split_rows
 from heldout.linear.loss import Array
+from heldout.linear.triangular import block_rows
 
 
 @dataclass(frozen=True)
@@ -35,21 +39,42 @@ def standardise(X: Any, weights: Array, *, floor: float, fit_intercept: bool) ->
     if sparse.issparse(X):
         return _standardise_sparse(X, weights, floor, fit_intercept)
     n, p = X.shape
-    mean = weights @ X if fit_intercept else np.zeros(p)
-    x = np.ones((n, p + fit_intercept))
-    features = x[:, :p]
-    np.subtract(X, mean, out=features)
-    peak = np.maximum(features.max(axis=0), -features.min(axis=0))
-    peak[peak == 0.0] = 1.0
-    features /= peak  # squares of very large or small numbers stay finite
-    scale = np.hypot(peak * np.sqrt(np.einsum("i,ij,ij->j", weights, features, features)), np.sqrt(floor))
-    features *= peak / scale
+    runs = split_rows(n, -(-n // block_rows(p)))
+    mean = np.zeros(p)
+    if fit_intercept:
+        mean = np.sum(in_threads(lambda run: weights[run] @ X[run], runs), axis=0)
+    x = np.empty((n, p + fit_intercept))
+    squares = in_threads(functools.partial(_centre, X, mean, weights, x), runs)
+    scale = _scale(np.sum(squares, axis=0), floor)
+    in_threads(functools.partial(_divide, x, scale), runs)
     return Standardised(x, mean, scale)
+
+
+def _centre(X: Array, mean: Array, weights: Array, out: Array, run: slice) -> Array:
+    """Write the centred rows and return their weighted sums of squares (p,)."""
+    p = len(mean)
+    out[run, p:] = 1.0
+    features = np.subtract(X[run], mean, out=out[run, :p])
+    with np.errstate(over="ignore"):
+        return np.asarray(weights[run] @ (features * features))
+
+
+def _scale(squares: Array, floor: float) -> Array:
+    scale = np.sqrt(squares + floor)
+    too_large = np.flatnonzero(~np.isfinite(scale))
+    if len(too_large):
+        raise InputError(f"Column {too_large[0]} holds numbers above 1e150: divide it by a power of ten first.")
+    return np.asarray(scale)
+
+
+def _divide(x: Array, scale: Array, run: slice) -> None:
+    x[run, : len(scale)] /= scale
 
 
 def _standardise_sparse(X: Any, weights: Array, floor: float, fit_intercept: bool) -> Standardised:
     n, p = X.shape
-    scale = np.sqrt(weights @ X.multiply(X).tocsr() + floor)
+    with np.errstate(over="ignore"):
+        scale = _scale(weights @ X.multiply(X).tocsr(), floor)
     x = X @ sparse.diags_array(1.0 / scale)
     if fit_intercept:
         x = sparse.hstack([x, np.ones((n, 1))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -69,7 +70,7 @@ def labels_from_state(state: State, *, at_least: int) -> Labels:
     wanted = NUMBER_LABELS.get(kind, str)
     if not isinstance(values, list) or not all(type(item) is wanted for item in values):
         state.fail(f"the class labels must be a list of {wanted.__name__} values")
-    if len(values) < at_least or any(low >= high for low, high in zip(values[:-1], values[1:], strict=True)):
+    if len(values) < at_least or any(low >= high for low, high in itertools.pairwise(values)):
         state.fail(f"there must be {at_least} or more class labels, sorted, none of them twice")
     labels = np.array(values, dtype=TEXT_LABELS.get(kind, kind))
     if labels.tolist() != values:

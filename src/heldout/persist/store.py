@@ -146,7 +146,7 @@ def _array(value: Array, arrays: dict[str, Array], where: str) -> Json:
     if fault:
         raise WorkError(f"{where} cannot be stored: the array {fault}.")
     name = str(len(arrays))
-    arrays[name] = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
+    arrays[name] = np.asarray(value, order="C")
     return {ARRAY: name}
 
 

@@ -1,0 +1,258 @@
+"""Columns into numbers, one kind of column a block: what is learned from the training rows, and how it is applied.
+
+A block learns with scikit-learn or skrub and keeps plain arrays and lists, so that applying it needs neither and
+storing it needs no pickle. Every block gives float64 columns, named for people.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from heldout.persist import State
+
+Array = NDArray[Any]
+RARE = 10  # a level with fewer training rows joins the rare ones
+MISSING, OTHER = "missing", "rare"
+
+
+def _spread(values: Array) -> Array:
+    """Standard deviations, 1 where nothing varies."""
+    found = values.std(axis=0)
+    return np.where(found > 1e-12 * np.maximum(1.0, np.abs(values).max(axis=0, initial=0.0)), found, 1.0)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """All number and boolean columns: the median where missing, a column that says so, standard scaling.
+
+    z = (x - mean) / sd, of the training rows after imputation.
+    """
+
+    names: list[str]
+    median: Array
+    mean: Array
+    scale: Array
+    indicated: list[str]  # columns that had missing values in the training rows
+
+    @classmethod
+    def learn(cls, frame: pl.DataFrame) -> Numbers:
+        from sklearn.impute import SimpleImputer
+
+        values = _matrix(frame)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
+        median = np.nan_to_num(imputer.statistics_)
+        filled = np.where(np.isnan(values), median, values)
+        gaps = np.isnan(values).any(axis=0)
+        indicated = [name for name, gap in zip(frame.columns, gaps, strict=True) if gap]
+        return cls(frame.columns, median, filled.mean(axis=0), _spread(filled), indicated)
+
+    def apply(self, frame: pl.DataFrame) -> Array:
+        values = _matrix(frame.select(self.names))
+        gone = np.isnan(values)
+        scaled = (np.where(gone, self.median, values) - self.mean) / self.scale
+        columns = [self.names.index(name) for name in self.indicated]
+        return np.concatenate([scaled, gone[:, columns].astype(float)], axis=1)
+
+    @property
+    def features(self) -> list[str]:
+        return [*self.names, *(f"{name} is missing" for name in self.indicated)]
+
+    def to_state(self) -> dict[str, Any]:
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state: State) -> Numbers:
+        names = state.texts("names")
+        shape = (len(names),)
+        block = cls(
+            names,
+            state.array("median", shape=shape),
+            state.array("mean", shape=shape),
+            state.array("scale", shape=shape, low=1e-300),
+            state.texts("indicated"),
+        )
+        if not set(block.indicated) <= set(names):
+            state.fail("it marks missing values of a column that it does not have")
+        return block
+
+
+def _matrix(frame: pl.DataFrame) -> Array:
+    """Float64 with NaN where missing, shape (n, columns)."""
+    return frame.select(pl.all().cast(pl.Float64).fill_null(float("nan"))).to_numpy().reshape(frame.height, frame.width)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A category of few levels, one column each: 1 where the row has the level.
+
+    Levels with fewer than 10 training rows share one column, which also takes levels never seen; missing values
+    have a column of their own where the training rows had any. Where no level is rare, a level never seen gives zeros.
+    """
+
+    name: str
+    levels: list[str]
+    rare: bool
+    missing: bool
+
+    @classmethod
+    def learn(cls, values: pl.Series) -> Levels:
+        counted = values.drop_nulls().value_counts().rows()
+        kept = sorted(level for level, count in counted if count >= RARE)
+        few = [level for level, count in counted if count < RARE]
+        if len(few) == 1 or not kept:  # one rare level needs no group
+            kept, few = sorted([*kept, *few]), []
+        return cls(values.name, kept, bool(few), values.null_count() > 0)
+
+    def apply(self, values: pl.Series) -> Array:
+        codes = {level: code for code, level in enumerate(self.levels)}
+        found = values.replace_strict(codes, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+        gone = values.is_null().to_numpy()
+        coded = (found[:, None] == np.arange(len(self.levels))).astype(float)
+        added = [(found < 0) & ~gone] * self.rare + [gone] * self.missing
+        return np.concatenate([coded, *(column[:, None].astype(float) for column in added)], axis=1)
+
+    @property
+    def features(self) -> list[str]:
+        return [f"{self.name}={level}" for level in [*self.levels, *[OTHER] * self.rare, *[MISSING] * self.missing]]
+
+    def to_state(self) -> dict[str, Any]:
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state: State) -> Levels:
+        levels = state.texts("levels")
+        if len(set(levels)) != len(levels):
+            state.fail("it has a level twice")
+        return cls(state.text("name"), levels, state.boolean("rare"), state.boolean("missing"))
+
+
+PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "time": lambda date: date.dt.timestamp("us") / 86_400e6,  # days since 1970
+    "year": lambda date: date.dt.year(),
+    "sine of the year": lambda date: (date.dt.ordinal_day() * (2 * np.pi / 365.25)).sin(),
+    "cosine of the year": lambda date: (date.dt.ordinal_day() * (2 * np.pi / 365.25)).cos(),
+    "month": lambda date: date.dt.month(),
+    "day": lambda date: date.dt.day(),
+    "weekday": lambda date: date.dt.weekday(),
+    "sine of the day": lambda date: (date.dt.hour() * (2 * np.pi / 24) + date.dt.minute() * (2 * np.pi / 1440)).sin(),
+    "cosine of the day": lambda date: (date.dt.hour() * (2 * np.pi / 24) + date.dt.minute() * (2 * np.pi / 1440)).cos(),
+    "hour": lambda date: date.dt.hour(),
+}
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A date as its parts, as skrub's DatetimeEncoder takes them, and the turn of the year and of the day as a circle.
+
+    Only parts that vary in the training rows are kept; missing dates are put in the middle and marked.
+    """
+
+    name: str
+    parts: list[str]
+    numbers: Numbers
+
+    @classmethod
+    def learn(cls, values: pl.Series) -> Dates:
+        frame = _date_parts(values, list(PARTS))
+        kept = [name for name in frame.columns if frame[name].drop_nulls().n_unique() > 1]
+        parts = [name.removeprefix(f"{values.name}: ") for name in kept]
+        return cls(values.name, parts, Numbers.learn(frame.select(kept)))
+
+    def apply(self, values: pl.Series) -> Array:
+        return self.numbers.apply(_date_parts(values, self.parts))
+
+    @property
+    def features(self) -> list[str]:
+        return self.numbers.features
+
+    def to_state(self) -> dict[str, Any]:
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state: State) -> Dates:
+        name, parts = state.text("name"), state.texts("parts")
+        if not set(parts) <= set(PARTS):
+            state.fail("it has a part of a date that this version does not know")
+        numbers = state.object("numbers", Numbers)
+        if numbers.names != [f"{name}: {part}" for part in parts]:
+            state.fail("the parts of its dates do not fit their numbers")
+        return cls(name, parts, numbers)
+
+
+def _date_parts(values: pl.Series, parts: list[str]) -> pl.DataFrame:
+    date = pl.col("date").cast(pl.Datetime("us"))
+    columns = [PARTS[part](date).cast(pl.Float64).alias(f"{values.name}: {part}") for part in parts]
+    return pl.DataFrame({"date": values}).select(columns)
+
+
+@dataclass(frozen=True)
+class Strings:
+    """A text, or a category of many levels, as skrub's StringEncoder has it: tf-idf of n-grams, a truncated SVD.
+
+    t_j = tf_j * idf_j, divided by |t|; then t V / s with the first right singular vectors V of the training rows and
+    the square root s of the summed variances of t V. Texts by words, categories by groups of 3 and 4 characters.
+    """
+
+    name: str
+    analyzer: str
+    vocabulary: list[str]  # in the order of the columns of idf and of the rows of components
+    idf: Array
+    components: Array  # (n-grams, k)
+    scale: float
+
+    @classmethod
+    def learn(cls, values: pl.Series, analyzer: str, k: int) -> Strings:
+        from skrub import StringEncoder
+
+        grams = (3, 4) if analyzer == "char_wb" else (1, 1)
+        encoder = StringEncoder(n_components=k, analyzer=analyzer, ngram_range=grams, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encoder.fit_transform(values.fill_null("").rename("text"))
+        vectorizer = encoder.vectorizer_
+        order = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
+        if hasattr(encoder, "tsvd_"):
+            components = np.ascontiguousarray(encoder.tsvd_.components_.T, dtype=np.float64)
+        else:
+            components = np.eye(len(order), min(len(order), encoder.n_components_))
+        idf = np.asarray(vectorizer.idf_, dtype=np.float64)
+        return cls(values.name, analyzer, order, idf, components, float(encoder.scaling_factor_))
+
+    def apply(self, values: pl.Series) -> Array:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        grams = (3, 4) if self.analyzer == "char_wb" else (1, 1)
+        vectorizer = TfidfVectorizer(analyzer=self.analyzer, ngram_range=grams, vocabulary=self.vocabulary)
+        vectorizer.idf_ = self.idf
+        counts = vectorizer.transform(values.fill_null("").to_list())
+        return np.asarray(counts @ self.components) / self.scale
+
+    @property
+    def features(self) -> list[str]:
+        return [f"{self.name} ~ {i + 1}" for i in range(self.components.shape[1])]
+
+    def to_state(self) -> dict[str, Any]:
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state: State) -> Strings:
+        vocabulary = state.texts("vocabulary")
+        if len(set(vocabulary)) != len(vocabulary) or not vocabulary:
+            state.fail("its vocabulary is empty or has an entry twice")
+        return cls(
+            state.text("name"),
+            state.choice("analyzer", ("char_wb", "word")),
+            vocabulary,
+            state.array("idf", shape=(len(vocabulary),), low=0.0),
+            state.array("components", shape=(len(vocabulary), None)),
+            state.number("scale", low=1e-300),
+        )

@@ -1,0 +1,231 @@
+"""Every learner through the same checks: scikit-learn's own, whole, and ours."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from heldout.baseline import BaselineClassifier, BaselineRegressor
+from heldout.errors import ModelFileError
+from heldout.linear.regression import LinearRegression
+from heldout.linear.softmax import SoftmaxClassifier
+
+LEARNERS: list[Any] = [
+    BaselineRegressor(),
+    BaselineRegressor(statistic="median"),
+    BaselineRegressor(statistic=0.9),
+    BaselineClassifier(),
+    BaselineClassifier(strategy="most_frequent"),
+    LinearRegression(),
+    LinearRegression(fit_intercept=False, tol=1e-10),
+    SoftmaxClassifier(),
+    SoftmaxClassifier(solver="lbfgs", C=0.5, class_weight="balanced"),
+    SoftmaxClassifier(solver="newton", C=10.0, tol=1e-8, max_iter=50),
+]
+CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner)]
+every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=repr)
+every_classifier = pytest.mark.parametrize("learner", CLASSIFIERS, ids=repr)
+
+
+def table(learner: Any, *, n: int = 60, p: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) * [1.0, 5.0, 0.2, 1.0] + [0.0, 3.0, 1.0, -2.0]
+    y = X @ [1.0, -0.3, 2.0, 0.5] + rng.normal(size=n)
+    return X, np.array(["low", "middle", "high"])[np.digitize(y, [-2.0, 1.0])] if is_classifier(learner) else y
+
+
+def outputs(learner: Any, X: Any) -> list[np.ndarray]:
+    methods = ("predict", "predict_proba", "decision_function")
+    return [getattr(learner, name)(X) for name in methods if hasattr(learner, name)]
+
+
+def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert a.dtype.kind == b.dtype.kind
+        np.testing.assert_array_equal(a, b)
+
+
+@parametrize_with_checks(LEARNERS)
+def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@every_learner
+def test_clone_and_parameters(learner: Any) -> None:
+    parameters = learner.get_params()
+    assert clone(learner).get_params() == parameters
+    assert type(learner)(**parameters).get_params() == parameters
+    assert vars(clone(learner)).keys() == parameters.keys()
+
+
+@every_learner
+def test_fit_leaves_its_inputs_alone(learner: Any) -> None:
+    X, y = table(learner)
+    weights = np.linspace(0.0, 2.0, len(y))
+    before = X.copy(), y.copy(), weights.copy()
+    clone(learner).fit(X, y, sample_weight=weights).predict(X)
+    for now, then in zip((X, y, weights), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@every_learner
+def test_fit_takes_read_only_and_column_ordered_arrays(learner: Any) -> None:
+    X, y = table(learner)
+    expected = outputs(clone(learner).fit(X, y), X)
+    frozen = np.asfortranarray(X)
+    frozen.flags.writeable = False
+    assert_same(expected, outputs(clone(learner).fit(frozen, y), X))
+
+
+@every_learner
+def test_the_same_data_twice_gives_the_same_bits(learner: Any) -> None:
+    X, y = table(learner, n=3000)
+    assert_same(outputs(clone(learner).fit(X, y), X), outputs(clone(learner).fit(X, y), X))
+
+
+@every_learner
+def test_repeated_rows_equal_weights(learner: Any) -> None:
+    X, y = table(learner)
+    times = np.random.default_rng(1).integers(0, 4, size=len(y))
+    weighted = clone(learner).fit(X, y, sample_weight=times)
+    repeated = clone(learner).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    if is_classifier(learner):
+        np.testing.assert_array_equal(weighted.predict(X), repeated.predict(X))
+        np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=2e-5)
+    else:
+        np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-11)
+
+
+@every_learner
+def test_unit_weights_equal_none(learner: Any) -> None:
+    X, y = table(learner)
+    weighted = clone(learner).fit(X, y, sample_weight=np.ones(len(y)))
+    if is_classifier(learner):
+        np.testing.assert_allclose(weighted.predict_proba(X), clone(learner).fit(X, y).predict_proba(X), atol=1e-9)
+    else:
+        np.testing.assert_allclose(weighted.predict(X), clone(learner).fit(X, y).predict(X), rtol=1e-12)
+
+
+@every_learner
+def test_permuted_columns_permute_the_coefficients(learner: Any) -> None:
+    X, y = table(learner)
+    order = [2, 0, 3, 1]
+    plain, permuted = clone(learner).fit(X, y), clone(learner).fit(X[:, order], y)
+    if is_classifier(learner):
+        np.testing.assert_allclose(permuted.predict_proba(X[:, order]), plain.predict_proba(X), atol=2e-5)
+    else:
+        np.testing.assert_allclose(permuted.predict(X[:, order]), plain.predict(X), rtol=1e-11)
+    if hasattr(plain, "coef_"):
+        tolerance = {"rtol": 1e-3, "atol": 1e-4} if is_classifier(learner) else {"rtol": 1e-10}
+        np.testing.assert_allclose(permuted.coef_, plain.coef_[..., order], **tolerance)
+
+
+@every_learner
+def test_rows_are_predicted_one_by_one(learner: Any) -> None:
+    X, y = table(learner)
+    fitted = clone(learner).fit(X, y)
+    singles = [outputs(fitted, X[[i]]) for i in range(5)]
+    for whole, *single in zip(outputs(fitted, X[:5]), *singles, strict=True):
+        if whole.dtype.kind in "UO":
+            np.testing.assert_array_equal(whole, np.concatenate(single))
+        else:
+            np.testing.assert_allclose(whole, np.concatenate(single), rtol=1e-12, atol=1e-12)
+
+
+@every_learner
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame], ids=["pandas", "polars"])
+def test_frames_bring_their_column_names(learner: Any, frame: Any) -> None:
+    X, y = table(learner)
+    named = frame({f"column {j}": X[:, j] for j in range(4)})
+    fitted = clone(learner).fit(named, y)
+    assert fitted.feature_names_in_.tolist() == [f"column {j}" for j in range(4)]
+    assert_same(outputs(clone(learner).fit(X, y), X), outputs(fitted, named))
+    with pytest.raises(ValueError, match="feature names"):
+        fitted.predict(frame({f"other {j}": X[:, j] for j in range(4)}))
+
+
+@every_learner
+def test_stored_and_restored(learner: Any) -> None:
+    persist = pytest.importorskip("heldout.persist", reason="heldout.persist is not there")
+    X, y = table(learner)
+    for fitted in (clone(learner).fit(X, y), clone(learner).fit(pd.DataFrame(X, columns=list("abcd")), y)):
+        restored = persist.loads(persist.dumps(fitted))
+        named = pd.DataFrame(X, columns=list("abcd")) if hasattr(fitted, "feature_names_in_") else X
+        assert_same(outputs(fitted, named), outputs(restored, named))
+        assert restored.get_params() == fitted.get_params()
+        assert vars(restored).keys() == vars(fitted).keys()
+
+
+@every_classifier
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["no", "yes"]),
+        np.array(["nein", "ja"], dtype=object),
+        np.array([False, True]),
+        np.array([3, -7], dtype=np.int8),
+        np.array([2**63, 1], dtype=np.uint64),
+        np.array([2.0, -1.0], dtype=np.float32),
+    ],
+    ids=lambda labels: str(labels.dtype),
+)
+def test_labels_come_back_in_their_own_type(learner: Any, labels: np.ndarray) -> None:
+    persist = pytest.importorskip("heldout.persist", reason="heldout.persist is not there")
+    X, _ = table(learner)
+    fitted = clone(learner).fit(X, labels[(X[:, 0] > 0).astype(int)])
+    restored = persist.loads(persist.dumps(fitted))
+    assert fitted.predict(X).dtype == labels.dtype
+    assert restored.classes_.dtype.kind == fitted.classes_.dtype.kind
+    assert restored.classes_.tolist() == fitted.classes_.tolist()
+    np.testing.assert_array_equal(restored.predict(X), fitted.predict(X))
+
+
+NONSENSE: dict[str, Any] = {
+    "coef": np.zeros((7, 7)),
+    "intercept": np.array([np.nan]),
+    "rank": -1,
+    "constant": None,
+    "statistic": "mode",
+    "strategy": "guess",
+    "class_prior": np.array([0.5, 0.5, 0.5]),
+    "labels": ["b", "a", "c"],
+    "label_type": "complex128",
+    "n_features": 9,
+    "feature_names": ["only one"],
+    "C": -1.0,
+    "tol": "small",
+    "solver": "magic",
+    "max_iter": 0,
+    "class_weight": [["low", -1.0]],
+    "n_iter": 0,
+    "fit_intercept": 1,
+}
+
+
+@every_learner
+def test_nonsense_in_a_file_is_refused(learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    persist = pytest.importorskip("heldout.persist", reason="heldout.persist is not there")
+    X, y = table(learner)
+    fitted = clone(learner).fit(X, y)
+    state = fitted.to_state()
+    harmless = {"n_features"} if type(learner).__name__.startswith("Baseline") else set()
+    for key in state.keys() - harmless:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(fitted), "to_state", lambda self, bad=key: {**state, bad: NONSENSE[bad]})
+            data = persist.dumps(fitted)
+        with pytest.raises(ModelFileError):
+            persist.loads(data)
+
+
+@every_learner
+def test_pickling_keeps_working_for_joblib(learner: Any) -> None:
+    X, y = table(learner)
+    fitted = clone(learner).fit(X, y)
+    assert_same(outputs(fitted, X), outputs(pickle.loads(pickle.dumps(fitted)), X))

@@ -1,0 +1,275 @@
+"""LinearRegression beside NIST's certified values, NumPy, SciPy and scikit-learn."""
+
+from __future__ import annotations
+
+import tracemalloc
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.linear_model
+import threadpoolctl
+from numpy.testing import assert_allclose
+
+from heldout.errors import InputError
+from heldout.linear import least_squares as module
+from heldout.linear import triangular
+from heldout.linear.least_squares import least_squares
+from heldout.linear.regression import LinearRegression
+
+NIST = Path(__file__).parents[2] / "shared" / "data" / "nist_strd_linear"
+DEGREES = {"Pontius": 2, "Filip": 10, **{f"Wampler{i}": 5 for i in range(1, 6)}}
+DIGITS = {
+    "Norris": 13.0,
+    "Pontius": 12.3,
+    "NoInt1": 14.0,
+    "NoInt2": 14.0,
+    "Filip": 7.0,  # the tenth powers themselves are rounded here
+    "Longley": 13.0,
+    "Wampler1": 12.5,
+    "Wampler2": 12.5,
+    "Wampler3": 12.5,
+    "Wampler4": 11.0,
+    "Wampler5": 9.2,
+}
+
+
+def nist(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, response and the certified coefficients, intercept first."""
+    path = NIST / f"{name}.dat"
+    if not path.exists():
+        pytest.skip(f"NIST's {name} is not at {path}")
+    lines = path.read_text().splitlines()
+    words = [line.split() for line in lines[30:55]]
+    certified = [float(word[1]) for word in words if len(word) == 3 and word[0].startswith("B")]
+    data = np.array([[float(word) for word in line.split()] for line in lines[60:] if line.strip()])
+    X = data[:, 1:] ** np.arange(1, DEGREES[name] + 1) if name in DEGREES else data[:, 1:]
+    return X, data[:, 0], np.array(certified)
+
+
+def coefficients(model: LinearRegression) -> np.ndarray:
+    return np.r_[model.intercept_, model.coef_] if model.fit_intercept else model.coef_
+
+
+@pytest.mark.parametrize("name", sorted(DIGITS))
+def test_nist(name: str) -> None:
+    X, y, certified = nist(name)
+    if np.finfo(np.longdouble).eps == np.finfo(np.float64).eps and name in {"Wampler4", "Wampler5"}:
+        pytest.skip("this machine has no extended precision: refinement is left out")
+    model = LinearRegression(fit_intercept=not name.startswith("NoInt")).fit(X, y)
+    worst = np.max(np.abs(coefficients(model) - certified) / np.abs(certified))
+    assert -np.log10(max(worst, 1e-16)) >= DIGITS[name]
+    assert model.rank_ == X.shape[1]
+
+
+def problem(n: int, p: int, rank: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, p)) if rank < p else rng.normal(size=(n, p))
+    return X + rng.normal(size=p), rng.normal(size=(n, 3))
+
+
+SHAPES = [(200, 10, 10), (200, 30, 20), (20, 100, 100), (20, 100, 7), (50, 50, 50), (9000, 40, 40), (9000, 40, 12)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize(("n", "p", "rank"), SHAPES)
+def test_scikit_learn_and_numpy_agree(n: int, p: int, rank: int, fit_intercept: bool, weighted: bool) -> None:
+    X, Y = problem(n, p, rank)
+    weights = np.random.default_rng(1).uniform(0, 2, n) if weighted else None
+    ours = LinearRegression(fit_intercept=fit_intercept).fit(X, Y, weights)
+    theirs = sklearn.linear_model.LinearRegression(fit_intercept=fit_intercept, tol=1e-12).fit(X, Y, weights)
+    assert ours.rank_ == theirs.rank_
+    assert_allclose(ours.coef_, theirs.coef_, rtol=1e-9, atol=1e-12 * np.abs(theirs.coef_).max())
+    assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-9, atol=1e-12)
+    if not fit_intercept:
+        root = np.sqrt(weights)[:, None] if weights is not None else 1.0
+        expected, _, rank_, _ = np.linalg.lstsq(root * X, root * Y, rcond=1e-12)
+        assert ours.rank_ == rank_
+        assert_allclose(ours.coef_, expected.T, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
+
+
+def one_hot(n: int, sizes: list[int], numbers: int, *, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    parts = [np.eye(size)[np.arange(n) % size if i == 0 else rng.integers(0, size, n)] for i, size in enumerate(sizes)]
+    return np.hstack([*parts, rng.normal(size=(n, numbers))])
+
+
+def test_one_hot_columns_lose_one_rank_each_and_give_the_least_norm() -> None:
+    X = one_hot(4000, [5, 12, 3, 30], 6)
+    y = np.random.default_rng(2).normal(size=len(X))
+    model = LinearRegression().fit(X, y)
+    assert model.rank_ == X.shape[1] - 4
+    expected = np.linalg.lstsq(X - X.mean(axis=0), y - y.mean(), rcond=1e-12)[0]
+    assert_allclose(model.coef_, expected, atol=1e-12)
+    assert_allclose([model.coef_[:5].sum(), model.coef_[5:17].sum()], 0.0, atol=1e-13)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_units_change_nothing_that_is_predicted(unit: float) -> None:
+    X, Y = problem(300, 6, 6)
+    scale = unit ** np.array([0, 1, 0, -1, 0.5, 0])
+    plain, rescaled = LinearRegression().fit(X, Y), LinearRegression().fit(X * scale, Y * unit)
+    assert plain.rank_ == rescaled.rank_ == 6
+    assert_allclose(rescaled.coef_ * scale / unit, plain.coef_, rtol=1e-11)
+    assert_allclose(rescaled.predict(X * scale) / unit, plain.predict(X), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e8])
+def test_units_change_no_fitted_value_of_dependent_columns(unit: float) -> None:
+    X = one_hot(500, [4, 3], 2)
+    y = np.random.default_rng(3).normal(size=500)
+    plain = LinearRegression().fit(X, y).predict(X)
+    assert_allclose(
+        LinearRegression().fit(X * np.r_[np.ones(8), unit], y).predict(X * np.r_[np.ones(8), unit]), plain, atol=1e-11
+    )
+
+
+def test_constant_and_duplicate_columns() -> None:
+    x = np.linspace(0, 1, 40)
+    model = LinearRegression().fit(np.column_stack([np.full(40, 0.1), x, x, np.zeros(40)]), 3.0 + 4.0 * x)
+    assert model.rank_ == 1
+    assert_allclose(model.coef_, [0.0, 2.0, 2.0, 0.0], atol=1e-14)
+    assert_allclose(model.intercept_, 3.0, rtol=1e-14)
+
+
+def test_nothing_but_constants() -> None:
+    model = LinearRegression().fit(np.full((7, 2), 0.1), np.arange(7.0))
+    assert (model.rank_, model.intercept_, model.coef_.tolist()) == (0, 3.0, [0.0, 0.0])
+
+
+def test_small_variation_on_a_large_mean_is_seen() -> None:
+    x = np.arange(50.0)
+    model = LinearRegression().fit(1.7e9 + x[:, None], 5.0 + 2.0 * x)
+    assert model.rank_ == 1
+    assert_allclose(model.predict(1.7e9 + x[:, None]), 5.0 + 2.0 * x, rtol=1e-6)
+    assert_allclose(model.coef_, 2.0, rtol=1e-13)
+
+
+def test_very_large_and_small_numbers() -> None:
+    X, Y = problem(30, 2, 2)
+    model = LinearRegression().fit(X * [1e200, 1e-200], Y[:, 0])
+    assert_allclose(model.coef_ * [1e200, 1e-200], LinearRegression().fit(X, Y[:, 0]).coef_, rtol=1e-12)
+
+
+def test_one_row() -> None:
+    model = LinearRegression().fit([[1.0, 2.0]], [3.0])
+    assert (model.rank_, model.intercept_, model.coef_.tolist()) == (0, 3.0, [0.0, 0.0])
+
+
+def test_one_target_gives_vectors_and_several_give_matrices() -> None:
+    X, Y = problem(30, 4, 4)
+    one, three = LinearRegression().fit(X, Y[:, 0]), LinearRegression().fit(X, Y)
+    assert isinstance(one.intercept_, float) and one.coef_.shape == (4,) and one.predict(X).shape == (30,)
+    assert three.intercept_.shape == (3,) and three.coef_.shape == (3, 4) and three.predict(X).shape == (30, 3)
+    assert_allclose(three.predict(X)[:, 0], one.predict(X), rtol=1e-11)
+
+
+def test_tolerance_decides_the_rank() -> None:
+    X, Y = problem(100, 3, 3)
+    X[:, 2] = X[:, 1] + 1e-6 * X[:, 2]
+    assert LinearRegression().fit(X, Y).rank_ == 3
+    assert LinearRegression(tol=1e-4).fit(X, Y).rank_ == 2
+
+
+@pytest.mark.parametrize("tol", [-1e-3, 1.0, float("nan")])
+def test_bad_tolerance(tol: float) -> None:
+    with pytest.raises(InputError, match="tol is"):
+        LinearRegression(tol=tol).fit([[1.0], [2.0]], [1.0, 2.0])
+
+
+def test_weights_all_zero() -> None:
+    with pytest.raises(ValueError, match="zero"):
+        LinearRegression().fit([[1.0], [2.0]], [1.0, 2.0], sample_weight=[0.0, 0.0])
+
+
+@pytest.mark.parametrize("block_size", [2**9, triangular.BLOCK_SIZE], ids=["many blocks", "as it is"])
+@pytest.mark.parametrize(("n", "p"), [(50, 3), (3, 5), (5, 5), (6000, 20), (3001, 7)])
+def test_the_triangle_keeps_every_product(n: int, p: int, block_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triangular, "BLOCK_SIZE", block_size)
+    rng = np.random.default_rng(0)
+    X, Y, root = rng.normal(size=(n, p)), rng.normal(size=(n, 2)), rng.uniform(0, 1, n)
+    R, C = triangular.reduce(triangular.Rows(X, Y, np.ones(p), np.zeros(2), root))
+    A, B = root[:, None] * (X - 1.0), root[:, None] * Y
+    assert R.shape == (min(n, p), p)
+    assert_allclose(R.T @ R, A.T @ A, rtol=1e-10, atol=1e-10 * n)
+    assert_allclose(R.T @ C, A.T @ B, rtol=1e-10, atol=1e-10 * n)
+    if n > p:
+        assert_allclose(np.tril(R, -1), 0.0, atol=0)
+
+
+def test_the_cut_into_blocks_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, Y = problem(3001, 7, 7)
+    weights = np.random.default_rng(5).uniform(0, 1, 3001)
+    whole = LinearRegression().fit(X, Y, weights)
+    monkeypatch.setattr(triangular, "BLOCK_SIZE", 2**9)
+    cut = LinearRegression().fit(X, Y, weights)
+    assert_allclose(cut.coef_, whole.coef_, rtol=1e-11)
+    assert_allclose(cut.intercept_, whole.intercept_, rtol=1e-11)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    X, Y = problem(30000, 40, 38)  # four runs of rows
+    results = []
+    for limit in (1, 2, 3):
+        with threadpoolctl.threadpool_limits(limit, user_api="blas"):
+            results.append(LinearRegression().fit(X, Y).coef_)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize(("n", "p"), [(40000, 30), (3000, 300), (300, 3000)])
+def test_memory(n: int, p: int) -> None:
+    X, Y = problem(n, p, p)
+    y = np.ascontiguousarray(Y[:, 0])
+    LinearRegression().fit(X[:100], y[:100])
+    tracemalloc.start()
+    LinearRegression().fit(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 1.5 * X.nbytes
+
+
+def test_without_extended_precision_nearly_dependent_columns_are_not_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y, certified = nist("Wampler5")
+    monkeypatch.setattr(module, "EXTENDED", np.float64)
+    model = LinearRegression().fit(X, y)
+    assert_allclose(coefficients(model), certified, rtol=1e-6)
+
+
+def exact(X: np.ndarray, y: np.ndarray) -> list[float]:
+    """Least squares of the numbers as they are, in rational arithmetic: the normal equations by elimination."""
+    A = [[Fraction(v) for v in row] for row in X.tolist()]
+    b = [Fraction(v) for v in y.tolist()]
+    p = len(A[0])
+    M: list[list[Any]] = [
+        [sum(r[i] * r[j] for r in A) for j in range(p)] + [sum(r[i] * t for r, t in zip(A, b, strict=True))]
+        for i in range(p)
+    ]
+    for i in range(p):
+        for k in range(i + 1, p):
+            factor = M[k][i] / M[i][i]
+            M[k] = [v - factor * u for v, u in zip(M[k], M[i], strict=True)]
+    w = [Fraction(0)] * p
+    for i in reversed(range(p)):
+        w[i] = (M[i][p] - sum(M[i][j] * w[j] for j in range(i + 1, p))) / M[i][i]
+    return [float(v) for v in w]
+
+
+def test_nearly_dependent_columns_beside_rational_arithmetic() -> None:
+    x = np.linspace(10.0, 11.0, 15)
+    X = x[:, None] ** np.arange(1, 5)
+    y = np.cos(7 * x)
+    expected = exact(np.column_stack([np.ones(15), X]), y)
+    assert_allclose(coefficients(LinearRegression().fit(X, y)), expected, rtol=1e-7)
+
+
+def test_least_squares_is_what_it_says() -> None:
+    X, Y = problem(80, 5, 5)
+    weights = np.random.default_rng(4).uniform(0, 1, 80)
+    found = least_squares(X, Y, weights, fit_intercept=True, tol=None)
+    residual = weights[:, None] * (Y - X @ found.coef - found.intercept)
+    assert_allclose(X.T @ residual, 0.0, atol=1e-12)
+    assert_allclose(residual.sum(axis=0), 0.0, atol=1e-12)
