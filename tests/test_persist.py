@@ -423,6 +423,8 @@ TWICE = b'{"0":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},"0":{"dtype":"F6
         (tensor_file({"__metadata__": {"a": "b"}}), "'__metadata__' of a type that model files do not use"),
         (tensor_file({"0": entry("BF16", [1], 2)}, bytes(2)), "of a type that model files do not use"),
         (tensor_file({"0": entry("F16", [1], 2)}, bytes(2)), "of a type that model files do not use"),
+        (tensor_file({"0": entry(["F64"], [1], 8)}, bytes(8)), "of a type that model files do not use"),
+        (tensor_file({"0": [1]}, bytes(8)), "of a type that model files do not use"),
         (tensor_file({"0": entry("F64", "1", 8)}, bytes(8)), "not a list of sizes"),
         (tensor_file({"0": entry("F64", [True], 8)}, bytes(8)), "not a list of sizes"),
         (tensor_file({"0": entry("F64", [-1], 8)}, bytes(8)), "not a list of sizes"),
@@ -436,7 +438,7 @@ TWICE = b'{"0":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},"0":{"dtype":"F6
         (tensor_file({"x": entry("F64", [1], 8)}, bytes(8)), "array 'x' belongs to nothing"),
         (tensor_file({}) + b"\0", "does not fit the bytes"),
     ],
-    ids=range(20),
+    ids=range(22),
 )
 def test_arrays_that_are_refused(tensors: bytes, words: str) -> None:
     refused(join_file(split_file(small())[0], tensors), words)

@@ -20,29 +20,35 @@ from heldout.persist import State
 Array = NDArray[Any]
 RARE = 10  # a level with fewer training rows joins the rare ones
 MISSING, OTHER = "missing", "rare"
+FARTHEST = 5.0  # from the median, in distances of the quartiles
 
 
-def _spread(values: Array) -> Array:
-    """Standard deviations, 1 where nothing varies."""
-    found = values.std(axis=0)
-    return np.where(found > 1e-12 * np.maximum(1.0, np.abs(values).max(axis=0, initial=0.0)), found, 1.0)
+def _spread(values: Array) -> float:
+    """The distance of the quartiles; half the range where they coincide; 1 where nothing varies."""
+    if not len(values):
+        return 1.0
+    low, first, third, high = np.quantile(values, [0, 0.25, 0.75, 1])
+    if third > first:
+        return float(third - first)
+    return float(high - low) / 2 if high > low else 1.0
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """All number and boolean columns: the median where missing, a column that says so, standard scaling.
+    """All number and boolean columns: the median where missing, a column that says so, robust scaling.
 
-    z = (x - mean) / sd, of the training rows after imputation.
+    z = (x - median) / IQR, then z / sqrt(1 + (z / 5)^2): the middle stays as it is and no row lies further out than 5,
+    whatever new data brings (skrub's SquashingScaler; Holzmueller et al. 2024, "Better by default", section 3.1).
     """
 
     names: list[str]
     median: Array
-    mean: Array
     scale: Array
+    squashed: bool
     indicated: list[str]  # columns that had missing values in the training rows
 
     @classmethod
-    def learn(cls, frame: pl.DataFrame) -> Numbers:
+    def learn(cls, frame: pl.DataFrame, squashed: bool = True) -> Numbers:
         from sklearn.impute import SimpleImputer
 
         values = _matrix(frame)
@@ -50,15 +56,17 @@ class Numbers:
             warnings.simplefilter("ignore")
             imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
         median = np.nan_to_num(imputer.statistics_)
-        filled = np.where(np.isnan(values), median, values)
-        gaps = np.isnan(values).any(axis=0)
-        indicated = [name for name, gap in zip(frame.columns, gaps, strict=True) if gap]
-        return cls(frame.columns, median, filled.mean(axis=0), _spread(filled), indicated)
+        gone = np.isnan(values)
+        scale = np.array([_spread(column[~empty]) for column, empty in zip(values.T, gone.T, strict=True)])
+        indicated = [name for name, gap in zip(frame.columns, gone.any(axis=0), strict=True) if gap]
+        return cls(frame.columns, median, scale, squashed, indicated)
 
     def apply(self, frame: pl.DataFrame) -> Array:
         values = _matrix(frame.select(self.names))
         gone = np.isnan(values)
-        scaled = (np.where(gone, self.median, values) - self.mean) / self.scale
+        scaled = (np.where(gone, self.median, values) - self.median) / self.scale
+        if self.squashed:
+            scaled /= np.sqrt(1 + (scaled / FARTHEST) ** 2)
         columns = [self.names.index(name) for name in self.indicated]
         return np.concatenate([scaled, gone[:, columns].astype(float)], axis=1)
 
@@ -76,8 +84,8 @@ class Numbers:
         block = cls(
             names,
             state.array("median", shape=shape),
-            state.array("mean", shape=shape),
             state.array("scale", shape=shape, low=1e-300),
+            state.boolean("squashed"),
             state.texts("indicated"),
         )
         if not set(block.indicated) <= set(names):
@@ -153,7 +161,8 @@ PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
 class Dates:
     """A date as its parts, as skrub's DatetimeEncoder takes them, and the turn of the year and of the day as a circle.
 
-    Only parts that vary in the training rows are kept; missing dates are put in the middle and marked.
+    Only parts that vary in the training rows are kept; missing dates are put in the middle and marked. Nothing is
+    squashed: time goes on beyond the training rows.
     """
 
     name: str
@@ -165,7 +174,7 @@ class Dates:
         frame = _date_parts(values, list(PARTS))
         kept = [name for name in frame.columns if frame[name].drop_nulls().n_unique() > 1]
         parts = [name.removeprefix(f"{values.name}: ") for name in kept]
-        return cls(values.name, parts, Numbers.learn(frame.select(kept)))
+        return cls(values.name, parts, Numbers.learn(frame.select(kept), squashed=False))
 
     def apply(self, values: pl.Series) -> Array:
         return self.numbers.apply(_date_parts(values, self.parts))

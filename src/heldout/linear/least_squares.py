@@ -125,23 +125,20 @@ def _refined(rows: Rows, factors: Factors, coef: Array, fit_intercept: bool) -> 
     """
     nearly_dependent = factors.condition > WELL_CONDITIONED
     wide = EXTENDED if nearly_dependent else np.float64
-    gradient, slope, offset, total = _residual_sums(rows, coef, wide)
-    if fit_intercept:  # what rounding left of the means
-        slope, offset = slope / total, offset / total
-        gradient = gradient - total * np.outer(slope, offset)
-    else:
-        slope, offset = np.zeros_like(slope), np.zeros_like(offset)
+    gradient, residual, total = _residual_sums(rows, coef, wide)
     step = np.zeros_like(coef)
     if not nearly_dependent or np.finfo(EXTENDED).eps < EPS:
         with one_blas_thread:
             step = factors.solve_normal(gradient.astype(np.float64))
     refined = coef + step.astype(wide)
-    intercept = rows.mean_y - rows.mean_x @ refined + offset - slope @ step
+    intercept = rows.mean_y - rows.mean_x @ refined
+    if fit_intercept:
+        intercept = intercept + residual / total  # what rounding has left of the means
     return LeastSquares(refined.astype(np.float64), intercept.astype(np.float64), factors.rank)
 
 
-def _residual_sums(rows: Rows, coef: Array, wide: type[np.floating[Any]]) -> tuple[Any, Any, Any, Any]:
-    """Sums over the rows of w x res', w x, w res and w, with x and res = y - W'x taken from the means on."""
+def _residual_sums(rows: Rows, coef: Array, wide: type[np.floating[Any]]) -> tuple[Any, Any, Any]:
+    """Sums over the rows of v x res', v res and v, with x and res = y - W'x counted from the means."""
     n, p = rows.x.shape
     n_parts = max(1, min(MAX_PARTS, n // block_rows(p)))
     work = functools.partial(_residual_sums_of_run, rows, coef, wide)
@@ -151,9 +148,9 @@ def _residual_sums(rows: Rows, coef: Array, wide: type[np.floating[Any]]) -> tup
 
 def _residual_sums_of_run(
     rows: Rows, coef: Array, wide: type[np.floating[Any]], run: slice
-) -> tuple[Any, Any, Any, Any]:
+) -> tuple[Any, Any, Any]:
     length = run.stop - run.start
-    sums: list[Any] = [0.0, 0.0, 0.0, 0.0]
+    sums: list[Any] = [0.0, 0.0, 0.0]
     for block in split_rows(length, -(-length // block_rows(rows.x.shape[1]))):
         part = slice(run.start + block.start, run.start + block.stop)
         x = np.empty((part.stop - part.start, rows.x.shape[1]), dtype=wide)
@@ -161,6 +158,6 @@ def _residual_sums_of_run(
         rows.fill(part, x, residual)
         residual -= x @ coef
         root = np.ones(len(x)) if rows.root_weights is None else rows.root_weights[part]
-        terms = (x.T @ residual, root @ x, root @ residual, root @ root)
+        terms = (x.T @ residual, root @ residual, root @ root)
         sums = [so_far + term for so_far, term in zip(sums, terms, strict=True)]
-    return sums[0], sums[1], sums[2], sums[3]
+    return sums[0], sums[1], sums[2]

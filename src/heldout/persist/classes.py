@@ -18,10 +18,6 @@ CLASSES: dict[str, str] = {
     "Levels": "heldout.data.blocks:Levels",
     "Dates": "heldout.data.blocks:Dates",
     "Strings": "heldout.data.blocks:Strings",
-    "Numbers": "heldout.data.blocks:Numbers",
-    "Levels": "heldout.data.blocks:Levels",
-    "Dates": "heldout.data.blocks:Dates",
-    "Strings": "heldout.data.blocks:Strings",
     "Part": "heldout.split:Part",
     "Split": "heldout.split:Split",
     **{entry.name: entry.path for entry in LEARNERS.values()},
@@ -32,7 +28,7 @@ class Persistable(Protocol):
     """A class of the table: `to_state` gives what is stored, `from_state` checks it and takes it.
 
     The leaves of `to_state()` are JSON values (finite numbers), NumPy arrays of the types in
-    `heldout.persist.DTYPES`, and other persistable objects; they may lie in lists and dicts.
+    `heldout.persist.envelope.DTYPES`, and other persistable objects; they may lie in lists and dicts.
     """
 
     def to_state(self) -> dict[str, Any]: ...

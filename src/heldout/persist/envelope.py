@@ -220,7 +220,7 @@ def _check_tensor_header(tensors: bytes, what: str) -> None:
     if not isinstance(listed, dict):
         raise ModelFileError(f"{what} is not a JSON object.")
     for name, entry in listed.items():
-        if not isinstance(entry, dict) or entry.get("dtype") not in DTYPES:
+        if not isinstance(entry, dict) or entry.get("dtype") not in list(DTYPES):  # it may be no text at all
             raise ModelFileError(f"{what} has an entry {shown(name)} of a type that model files do not use.")
         shape = entry.get("shape")
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
