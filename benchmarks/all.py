@@ -26,7 +26,10 @@ def page(results: list[dict[str, Any]]) -> str:
     for result in results:
         lines += ["", f"## {result['family'].capitalize()}", ""]
         lines += ["; ".join(f"{key} {value}" for key, value in result["machine"].items()) + ".", ""]
-        lines += ["| case | system | version | seconds | spread | peak MiB | ratio | score |", "|---|---|---|--:|--:|--:|--:|---|"]
+        lines += [
+            "| case | system | version | seconds | spread | peak MiB | ratio | score |",
+            "|---|---|---|--:|--:|--:|--:|---|",
+        ]
         lines += [
             f"| {r['case']} | {r['system']} | {r['version']} | {r['seconds']:.2f} | {r['spread']:.2f} | "
             f"{r['peak_mib']:.0f} | {r['ratio']:.2f} | {r['score']} |"

@@ -25,7 +25,13 @@ from tempfile import TemporaryDirectory
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 THREADS = os.cpu_count() or 1
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,9 @@ def machine() -> dict[str, str]:
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         cpu = names[0] if names else cpu
     return {
         "cpu": cpu,
@@ -130,7 +138,9 @@ def machine() -> dict[str, str]:
 
 
 def show(rows: Sequence[Row]) -> None:
-    head = f"{'case':<28} {'system':<22} {'version':<9} {'seconds':>8} {'spread':>7} {'peak MiB':>9} {'ratio':>6}  score"
+    head = (
+        f"{'case':<28} {'system':<22} {'version':<9} {'seconds':>8} {'spread':>7} {'peak MiB':>9} {'ratio':>6}  score"
+    )
     print(head, "-" * len(head), sep="\n")
     for row in rows:
         print(

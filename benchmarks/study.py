@@ -76,7 +76,9 @@ def cases() -> list[Case]:
             )
             about = f"{place}, {target}; caches {'empty' if state == 'cold' else 'filled'}"
             repeats = 3 if state == "cold" else 5
-            found.append(Case(f"{name}-{state}", about, (ours, theirs), repeats, in_quick=name in ("penguins", "adult")))
+            found.append(
+                Case(f"{name}-{state}", about, (ours, theirs), repeats, in_quick=name in ("penguins", "adult"))
+            )
     return found
 
 

@@ -20,7 +20,9 @@ def peeking() -> alt.LayerChart:
     looks = np.array([1, 2, 5, 10, 20, 50, 100])
     accuracy = rng.binomial(200, 0.5, size=(4000, looks.max())) / 200
     best = [np.quantile(accuracy[:, :n].max(axis=1), [0.05, 0.5, 0.95]) for n in looks]
-    frame = pl.DataFrame({"looks": looks, "low": [b[0] for b in best], "best": [b[1] for b in best], "high": [b[2] for b in best]})
+    frame = pl.DataFrame(
+        {"looks": looks, "low": [b[0] for b in best], "best": [b[1] for b in best], "high": [b[2] for b in best]}
+    )
     base = alt.Chart(frame, title="The best of N worthless models on one test set of 200 rows")
     x = alt.X("looks:Q", scale=alt.Scale(type="log"), title="looks at the same test set, N")
     y = alt.Y("best:Q", title="accuracy of the best", scale=alt.Scale(domain=[0.42, 0.66]))

@@ -159,7 +159,9 @@ def test_a_full_disk_leaves_the_old_file_whole(
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".part")]
 
 
-def test_two_runs_on_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_runs_on_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     good(tmp_path)
     holder = (

@@ -10,7 +10,9 @@ from heldout.intervals import CLUSTERS, Replicates, Sample, Score, replicate
 from heldout.metrics import Prediction, criterion
 
 
-def replicates(name: str, y: np.ndarray, prediction: Prediction, units: np.ndarray | None = None, seed: int = 0) -> Replicates:
+def replicates(
+    name: str, y: np.ndarray, prediction: Prediction, units: np.ndarray | None = None, seed: int = 0
+) -> Replicates:
     sample = Sample.of(np.arange(len(y)) if units is None else units, seed)
     return replicate(criterion(name), y, prediction, sample, sample.cluster_draws())
 
@@ -67,7 +69,10 @@ def test_differences_on_the_same_rows_are_paired() -> None:
     rng = np.random.default_rng(3)
     y = rng.normal(size=500)
     noise = rng.normal(size=500)
-    good, worse = replicates("mse", y, Prediction(value=y + noise)), replicates("mse", y, Prediction(value=y + 1.05 * noise))
+    good, worse = (
+        replicates("mse", y, Prediction(value=y + noise)),
+        replicates("mse", y, Prediction(value=y + 1.05 * noise)),
+    )
     paired, unpaired = worse.loss_minus(good, paired=True), worse.loss_minus(good, paired=False)
     assert paired.low > 0
     assert paired.value == unpaired.value == pytest.approx(worse.value - good.value)
@@ -82,7 +87,10 @@ def test_a_higher_level_gives_a_wider_interval_and_the_same_seed_the_same() -> N
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
     again = replicates("rmse", y, Prediction(value=y + 0 * y + (found.value * 0)))
     assert again.value == 0
-    assert replicates("rmse", y, Prediction(value=y * 0.5)).score() == replicates("rmse", y, Prediction(value=y * 0.5)).score()
+    assert (
+        replicates("rmse", y, Prediction(value=y * 0.5)).score()
+        == replicates("rmse", y, Prediction(value=y * 0.5)).score()
+    )
 
 
 def test_a_perfect_rate_still_leaves_room_for_the_unseen() -> None:

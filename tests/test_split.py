@@ -103,7 +103,9 @@ def test_time_and_groups_together() -> None:
     time = np.sort(rng.uniform(0, 100, 600))
     group = (time // 5).astype(int) + rng.integers(0, 3, 600)
     made = make(
-        {"t": time.tolist(), "g": [f"g{i}" for i in group], "x": numbers(600), "y": numbers(600, 2)}, time="t", group="g"
+        {"t": time.tolist(), "g": [f"g{i}" for i in group], "x": numbers(600), "y": numbers(600, 2)},
+        time="t",
+        group="g",
     )
     found = parts(made)
     sides = [set(frame["g"].to_list()) for frame in found.values()]
@@ -160,7 +162,12 @@ def test_it_survives_being_stored() -> None:
         ({"x": numbers(5), "y": numbers(5, 1)}, {}, {}, "has 5 rows; .* need at least 10"),
         ({"x": numbers(50), "y": numbers(50, 1)}, {}, {"shares": (1, 0, 1)}, "three positive numbers"),
         ({"x": numbers(50), "y": numbers(50, 1)}, {}, {"gap": "7d"}, "needs a time column"),
-        ({"x": numbers(50), "t": ["a", "b"] * 25, "y": numbers(50, 1)}, {"time": "t"}, {}, "must hold dates or numbers"),
+        (
+            {"x": numbers(50), "t": ["a", "b"] * 25, "y": numbers(50, 1)},
+            {"time": "t"},
+            {},
+            "must hold dates or numbers",
+        ),
         (
             {"x": numbers(50), "t": ["2020-01-01", "2020-02-01"] * 25, "y": numbers(50, 1)},
             {"time": "t"},

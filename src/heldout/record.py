@@ -243,7 +243,18 @@ def _given(study: Study) -> list[tuple[str, Any]]:
     """The options that differ from their defaults, in the order of the command's help."""
     pairs: list[tuple[str, Any]] = [
         (name, getattr(study, name))
-        for name in ("task", "criterion", "positive", "group", "time", "gap", "validation", "test", "delimiter", "sheet")
+        for name in (
+            "task",
+            "criterion",
+            "positive",
+            "group",
+            "time",
+            "gap",
+            "validation",
+            "test",
+            "delimiter",
+            "sheet",
+        )
     ]
     pairs += [("split", study.part), ("drop", list(study.drop)), ("keep", list(study.keep))]
     pairs += [("missing", list(study.missing)), ("learner", list(study.learners or []))]

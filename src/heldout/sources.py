@@ -24,7 +24,9 @@ def gather(study: Study) -> tuple[Table, list[str] | None, str | None]:
     table = _main(study)
     if study.target is None:
         raise InputError("Say which column to predict: --target COLUMN (in Python, target='COLUMN').")
-    others = [(name, given) for name, given in (("validation", study.validation), ("test", study.test)) if given is not None]
+    others = [
+        (name, given) for name, given in (("validation", study.validation), ("test", study.test)) if given is not None
+    ]
     if not others:
         return table, None, table.source.sha256
     if study.test is None:

@@ -298,7 +298,9 @@ class Study:
             keep=self.keep,
         )
         candidates(problem, self.learners)  # a wrong name is said before the work begins
-        made = train_validation_test_split(table, problem, shares=self.shares, gap=self.gap, given=given, seed=self.seed)
+        made = train_validation_test_split(
+            table, problem, shares=self.shares, gap=self.gap, given=given, seed=self.seed
+        )
         summary = record.data(table, made.train.table, problem, len(table), sha256)
         identity = secrets.token_hex(8)
         Ledger(self.ledger).append("sealed", identity, {"name": table.source.name, **made.sealed.fingerprint.to_json()})

@@ -45,3 +45,35 @@ class FindingList(Sequence[Finding]):
 
     def _repr_html_(self) -> str:
         return section_html("findings", self._record)
+
+
+def section_text(name: str, record: Mapping[str, Any]) -> str:
+    """One section of the record as plain text."""
+    from heldout.report import terminal
+
+    return terminal.text(record, (name,))
+
+
+def section_html(name: str, record: Mapping[str, Any]) -> str:
+    """One section of the record as HTML."""
+    from heldout.report import html
+
+    return html.fragment(name, record)
+
+
+def study_text(record: Mapping[str, Any]) -> str:
+    """A study in a terminal: problem, learners, and the outcome."""
+    from heldout.report import terminal
+    from heldout.words import outcome
+
+    return f"{terminal.text(record, ('problem', 'leaderboard'))}\n\n{outcome(record)}"
+
+
+def study_html(record: Mapping[str, Any]) -> str:
+    """A study in a notebook: the outcome, learners and findings."""
+    from html import escape
+
+    from heldout.words import outcome
+
+    sections = section_html("leaderboard", record) + section_html("findings", record)
+    return f"<p><strong>{escape(outcome(record))}</strong></p>{sections}"

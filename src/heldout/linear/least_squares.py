@@ -146,9 +146,7 @@ def _residual_sums(rows: Rows, coef: Array, wide: type[np.floating[Any]]) -> tup
     return tuple(sum(terms[1:], start=terms[0]) for terms in zip(*sums, strict=True))
 
 
-def _residual_sums_of_run(
-    rows: Rows, coef: Array, wide: type[np.floating[Any]], run: slice
-) -> tuple[Any, Any, Any]:
+def _residual_sums_of_run(rows: Rows, coef: Array, wide: type[np.floating[Any]], run: slice) -> tuple[Any, Any, Any]:
     length = run.stop - run.start
     sums: list[Any] = [0.0, 0.0, 0.0]
     for block in split_rows(length, -(-length // block_rows(rows.x.shape[1]))):

@@ -281,7 +281,7 @@ def _from_state(cls: Persistable, state: State) -> object:
         raise
     except HeldoutError as error:
         raise ModelFileError(f"{state.file.source} is not a valid model file: in {state.where}, {error}") from error
-    except ZeroDivisionError as error:  # a hostile file may fit every single check and still not fit together
+    except Exception as error:  # a hostile file may fit every single check and still not fit together
         reason = f"its values do not fit together ({type(error).__name__}: {error})"
         raise ModelFileError(f"{state.file.source} is not a valid model file: in {state.where}, {reason}.") from error
 

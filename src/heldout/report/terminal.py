@@ -1,0 +1,183 @@
+"""A record in the terminal: the same words and numbers as the report, in plain tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from heldout.words import interval, number, outcome, percent, seconds, times_opened
+
+if TYPE_CHECKING:
+    from heldout.ledger import Entry
+
+Record = Mapping[str, Any]
+MARKS = {"error": ("✕", "red"), "warning": ("▲", "yellow"), "info": ("●", "blue"), "good": ("✓", "green")}
+SHOWN_COLUMNS = 12  # the rest is said with -v
+
+__all__ = ["ledger", "outcome", "show", "text"]
+
+
+def show(record: Record, console: Console, *, sections: Sequence[str] | None = None, verbose: int = 0) -> None:
+    """Print the record, or the named sections of it (keys of SECTIONS); the outcome stands at the end."""
+    for name in sections or SECTIONS:
+        SECTIONS[name](record, console, verbose)
+    console.print()
+    console.print(Text(outcome(record), style="bold"))
+
+
+def text(record: Record, sections: Sequence[str]) -> str:
+    """Sections of the record as plain text, for a repr."""
+    console = Console(width=100, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False)
+    with console.capture() as captured:
+        for name in sections:
+            SECTIONS[name](record, console, 0)
+    return captured.get().strip("\n")
+
+
+def _heading(console: Console, title: str) -> None:
+    console.print()
+    console.print(Text(title, style="bold underline"))
+
+
+def _problem(record: Record, console: Console, verbose: int) -> None:
+    _heading(console, "Problem")
+    console.print(Text(record["problem"]["paragraph"]))
+    for notice in record["problem"]["notices"]:
+        console.print(Text(f"Note: {notice}", style="yellow"))
+
+
+def _data(record: Record, console: Console, verbose: int) -> None:
+    data = record["data"]
+    _heading(console, "Data")
+    console.print(Text(f"{data['source']}: {data['rows']:,} rows, {len(data['columns'])} columns."))
+    columns = data["columns"] if verbose else [c for c in data["columns"] if c["note"] or c["role"] != "feature"]
+    shown = columns if verbose else columns[:SHOWN_COLUMNS]
+    table = _table("column", "kind", "role", "missing in train", "read as, or why left out")
+    for column in shown:
+        missing = percent(round(column["missing"], 4)) if column["missing"] else ""
+        cells = (column["name"], column["kind"], column["role"], missing, column["reason"] or column["note"])
+        table.add_row(*map(escape, cells))
+    if shown:
+        console.print(table)
+    if len(shown) < len(data["columns"]):
+        console.print(Text(f"{len(data['columns']) - len(shown)} more columns; -v shows all.", style="dim"))
+
+
+def _split(record: Record, console: Console, verbose: int) -> None:
+    _heading(console, "Split")
+    console.print(Text(record["split"]["paragraph"]))
+    for note in record["split"]["notes"]:
+        console.print(Text(note))
+
+
+def _leaderboard(record: Record, console: Console, verbose: int) -> None:
+    criterion = record["problem"]["criterion"]
+    unit = f", {criterion['unit']}" if criterion["unit"] else ""
+    better = "higher" if criterion["greater_is_better"] else "lower"
+    _heading(console, f"Learners by {criterion['title']}{unit} ({better} is better, 95% intervals)")
+    table = _table("", "learner", "validation", "train", "gap", "fit")
+    for entry in record["leaderboard"]:
+        mark = "→" if entry["chosen"] else ""
+        if entry["status"] != "fitted":
+            table.add_row(mark, escape(entry["title"]), escape(f"{entry['status']}: {entry['error']}"), "", "", "")
+            continue
+        parts = (_scored(entry[name]) for name in ("validation", "train", "gap"))
+        table.add_row(mark, escape(entry["title"]), *parts, seconds(entry["fit_seconds"]))
+    console.print(table)
+    if verbose:
+        _other(next(entry for entry in record["leaderboard"] if entry["chosen"])["other"], "on validation", console)
+
+
+def _findings(record: Record, console: Console, verbose: int) -> None:
+    _heading(console, "Findings, from train and validation alone")
+    order = list(MARKS)
+    for item in sorted(record["findings"], key=lambda item: order.index(item["severity"])):
+        mark, colour = MARKS[item["severity"]]
+        about = f" ({item['learner']})" if item["learner"] else ""
+        line = Text.assemble(
+            (f"{mark} ", colour), (f"{item['title']}{about}", "bold"), f"  {item['severity']} {item['code']}"
+        )
+        console.print(line)
+        console.print(Padding(Text(item["message"]), (0, 0, 0, 2)))
+
+
+def _final(record: Record, console: Console, verbose: int) -> None:
+    final = record["final"]
+    _heading(console, "Test score")
+    if final is None:
+        console.print(Text("The test set is sealed."))
+        return
+    score = final["score"]
+    title = record["problem"]["criterion"]["title"]
+    console.print(
+        Text(
+            f"{title} {number(score['value'])}, {percent(score['level'])} interval {interval(score)}, on {final['rows']:,} "
+            f"test rows; {times_opened(final['openings'])}, {final['opened_at'][:16].replace('T', ' at ')} UTC."
+        )
+    )
+    if final["widening"]:
+        console.print(Text(f"The interval is widened: {final['widening']}."))
+    _other(final["other"], "on the test rows", console)
+    ledger = final["ledger"]
+    console.print(
+        Text(f"Ledger: {ledger['verdict']} Head after {ledger['count']} entries: {ledger['head']}", style="dim")
+    )
+
+
+def _reproduce(record: Record, console: Console, verbose: int) -> None:
+    made = record["reproduce"]
+    _heading(console, "How to reproduce")
+    if made["command"]:
+        console.print(Text(made["command"]))
+    if verbose or not made["command"]:
+        console.print(Text(made["python"]))
+    listed = ", ".join(f"{name} {value}" for name, value in made["versions"].items())
+    console.print(Text(f"{listed}; {made['machine']}; {seconds(made['seconds'])}", style="dim"))
+
+
+SECTIONS: dict[str, Callable[[Record, Console, int], None]] = {
+    "problem": _problem,
+    "data": _data,
+    "split": _split,
+    "leaderboard": _leaderboard,
+    "findings": _findings,
+    "final": _final,
+    "reproduce": _reproduce,
+}
+
+
+def ledger(entries: Sequence[Entry], verdict: str, path: str, console: Console) -> None:
+    """The ledger's entries as a table, and whether it is whole."""
+    table = _table("no.", "time (UTC)", "what", "study", "of")
+    for entry in entries:
+        body = entry.body
+        about = " ".join(str(body[key]) for key in ("name", "learner", "criterion") if key in body)
+        if entry.kind == "scored":
+            about += f" {number(body['score']['value'])} ({interval(body['score'])})"
+        table.add_row(str(entry.number), entry.time[:16].replace("T", " "), entry.kind, entry.study, escape(about))
+    if entries:
+        console.print(table)
+    console.print(Text(f"{path}: {verdict}"))
+
+
+def _scored(score: Mapping[str, Any]) -> str:
+    return f"{number(score['value'])}\n[dim]{interval(score)}[/dim]"
+
+
+def _other(scores: Sequence[Mapping[str, Any]], where: str, console: Console) -> None:
+    listed = "; ".join(f"{item['title']} {number(item['value'])} ({interval(item)})" for item in scores)
+    if listed:
+        console.print(Text(f"Also {where}: {listed}."))
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
