@@ -12,6 +12,7 @@ from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
 from heldout.panel import LEARNERS
 from heldout.problem import Problem, label_text
+from heldout.words import number
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _trivial_parameters(criterion: Criterion, task: str) -> dict[str, Any]:
 def says(estimator: Any, problem: Problem) -> str:
     """The trivial answer in words."""
     if problem.classes is None:
-        return f"always the {estimator.statistic} of train, {float(np.ravel(estimator.constant_)[0]):,.4g}"
+        return f"always the {estimator.statistic} of train, {number(float(np.ravel(estimator.constant_)[0]))}"
     shares = np.asarray(estimator.class_prior_)
     if estimator.strategy == "most_frequent":
         return f"always {label_text(problem.classes[int(shares.argmax())])}"

@@ -8,14 +8,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from heldout.errors import HeldoutError, InputError
+from heldout.errors import HeldoutError, InputError, WorkError
 
 if TYPE_CHECKING:
     from heldout.study import Study
 
+
+class Commands(TyperGroup):
+    """The commands, with Ctrl-C as an error like any other."""
+
+    def invoke(self, context: typer.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            raise WorkError("Interrupted.") from None
+
+
 app = typer.Typer(
     name="heldout",
+    cls=Commands,
     help="From a table to an honest test score: state, split and seal, fit, diagnose, test once, report, predict.",
     no_args_is_help=True,
     add_completion=False,
@@ -249,33 +262,16 @@ def main(arguments: list[str] | None = None) -> None:
     """The command `heldout`: exit code 0, 1 (the work failed) or 2 (bad usage); never a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(arguments, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        app(arguments)
     except HeldoutError as error:
         _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail("Interrupted. What was finished is kept; `heldout fit --resume STUDY` goes on.", 1)
-    except BrokenPipeError:
-        sys.exit(1)
-    except Exception as error:
-        _unexpected(error, arguments)
-
-
-def _unexpected(error: Exception, arguments: list[str]) -> None:
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
-        sys.exit(error.exit_code)
-    if isinstance(error, click.ClickException):
-        error.show()
-        sys.exit(error.exit_code)
-    if isinstance(error, click.exceptions.Abort):
-        _fail("Interrupted.", 1)
-    if isinstance(error, MemoryError):
+    except MemoryError:
         _fail("There is not enough memory for this; take fewer rows or columns.", 1)
-    if "-vv" in arguments or arguments.count("-v") > 1:
-        raise error
-    _fail(f"Something went wrong inside heldout ({type(error).__name__}: {error}). Run it with -vv and report it.", 1)
+    except Exception as error:
+        if "-vv" in arguments or arguments.count("-v") > 1:
+            raise
+        said = f"{type(error).__name__}: {error}"
+        _fail(f"Something went wrong inside heldout ({said}). Run it again with -vv and report what it prints.", 1)
 
 
 def _fail(sentence: str, code: int) -> None:
@@ -291,8 +287,13 @@ def _say(sentence: str, quiet: bool) -> None:
 def _fit(study: Study, quiet: bool) -> None:
     from heldout.report.progress import shown_progress
 
-    with shown_progress(quiet) as progress:
-        study.fit(progress=progress)
+    try:
+        with shown_progress(quiet) as progress:
+            study.fit(progress=progress)
+    except KeyboardInterrupt:
+        raise WorkError(
+            f"Interrupted. What was finished is kept; go on with: heldout fit --resume {study.folder}"
+        ) from None
 
 
 def _open(study: Study, again: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from heldout.fitting import Rows, beside
 from heldout.intervals import LEVEL, Replicates, Score
-from heldout.ledger import Ledger, Opening
+from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.split import SealedTest, unmask
 

@@ -17,6 +17,7 @@ from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
 from heldout.persist import State
 from heldout.screening import LeftOut, screen
+from heldout.words import number
 
 Label = str | int | float | bool
 
@@ -190,7 +191,7 @@ class Problem:
         says = f"Learners are compared by {self.criterion.title}{unit}; {better} is better."
         if self.trivial is None:
             return says
-        return f"{says} The trivial answer, {self.trivial.says}, scores {self.trivial.score:,.4g} on validation."
+        return f"{says} The trivial answer, {self.trivial.says}, scores {number(self.trivial.score)} on validation."
 
     def _left_out(self) -> str:
         if not self.left_out:

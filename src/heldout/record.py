@@ -259,9 +259,13 @@ def _given(study: Study) -> list[tuple[str, Any]]:
     pairs += [("split", study.part), ("drop", list(study.drop)), ("keep", list(study.keep))]
     pairs += [("missing", list(study.missing)), ("learner", list(study.learners or []))]
     pairs += [("kind", [f"{name}={kind}" for name, kind in (study.kinds or {}).items()])]
-    if tuple(study.shares) != SHARES:
+    if _unusual(study.shares):
         pairs.append(("shares", "/".join(f"{share:g}" for share in study.shares)))
     return [(name, value) for name, value in pairs if value is not None and value != []]
+
+
+def _unusual(shares: Sequence[float]) -> bool:
+    return not np.allclose(np.asarray(shares) / np.sum(shares), SHARES)
 
 
 def code(study: Study) -> str:
@@ -282,7 +286,7 @@ def _python_options(study: Study) -> list[tuple[str, Any]]:
     plain = names is None or (isinstance(names, list | tuple) and all(isinstance(item, str) for item in names))
     found = [(name, value) for name, value in _given(study) if name not in ("kind", "shares", "learner")]
     found += [("kind", dict(study.kinds))] if study.kinds else []
-    found += [("shares", tuple(study.shares))] if tuple(study.shares) != SHARES else []
+    found += [("shares", tuple(study.shares))] if _unusual(study.shares) else []
     found += [("learner", list(names))] if names and plain else []
     return [(name, str(value) if isinstance(value, Path) else value) for name, value in found]
 

@@ -261,11 +261,7 @@ def train_validation_test_split(
     >>> train_validation_test_split(table, Problem.state(table, "y", keep=["x"]))
     60 train, 20 validation, 20 test rows, at random, stratified by y. The test rows are sealed.
     """
-    if len(table) < LEAST_ROWS:
-        rows = "1 row" if len(table) == 1 else f"{len(table)} rows"
-        raise InputError(
-            f"{table.source.name} has {rows}; train, validation and test together need at least {LEAST_ROWS}."
-        )
+    require_rows(table)
     shares = _checked_shares(shares)
     if gap is not None and problem.time is None:
         raise InputError("A gap needs a time column (--time COLUMN).")
@@ -290,6 +286,15 @@ def train_validation_test_split(
     chosen = [_part(name, code, table, problem, part, units) for code, name in enumerate(PARTS)]
     sealed = SealedTest.seal(chosen[2], problem.target)
     return Split(problem, chosen[0], chosen[1], sealed, method, seed, int((part < 0).sum()), tuple(notes))
+
+
+def require_rows(table: Table) -> None:
+    """Raise InputError where there are too few rows for three parts."""
+    if len(table) < LEAST_ROWS:
+        rows = "1 row" if len(table) == 1 else f"{len(table)} rows"
+        raise InputError(
+            f"{table.source.name} has {rows}; train, validation and test together need at least {LEAST_ROWS}."
+        )
 
 
 def _checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
@@ -325,16 +330,28 @@ def _joined(twins: Ints, table: Table, group: str | None) -> Ints:
 
 
 def _at_random(units: Ints, y: NDArray[Any], problem: Problem, shares: Sequence[float], seed: int) -> Ints:
-    _, unit, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    unit, sizes = _by_appearance(units)
     if len(sizes) < 3:
         raise InputError(f"All rows form {len(sizes)} units (groups or exact twins); three parts need at least 3.")
     stratum = _majority(unit, y) if problem.classes else _rank_bins(np.bincount(unit, y) / sizes)
     rng = np.random.default_rng(seed)
     assigned = np.empty(len(sizes), np.int64)
+    borders = np.cumsum(shares)[:2]
+    before = 0
     for value in np.unique(stratum):
         members = rng.permutation(np.flatnonzero(stratum == value))
-        assigned[members] = _dealt(sizes[members], shares)
+        after = before + int(sizes[members].sum())
+        cuts = np.round(borders * after) - np.round(borders * before)  # so that the parts' totals are exact too
+        assigned[members] = _dealt(sizes[members], cuts)
+        before = after
     return assigned[unit]
+
+
+def _by_appearance(units: Ints) -> tuple[Ints, Ints]:
+    """Units numbered in the order of their first rows, whatever their codes are; and their sizes."""
+    _, first, unit, sizes = np.unique(units, return_index=True, return_inverse=True, return_counts=True)
+    order = np.argsort(first)
+    return np.argsort(order)[unit], sizes[order]
 
 
 def _majority(unit: Ints, y: Ints) -> Ints:
@@ -349,10 +366,9 @@ def _rank_bins(values: NDArray[Any]) -> Ints:
     return ranks * bins // len(values)
 
 
-def _dealt(sizes: Ints, shares: Sequence[float]) -> Ints:
-    """Parts of the units in this order: the middle of each unit's rows falls into a share."""
-    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right").astype(np.int64)
+def _dealt(sizes: Ints, cuts: NDArray[Any]) -> Ints:
+    """Parts of the units in this order, cut after so many rows: the middle of each unit's rows decides."""
+    part = np.searchsorted(cuts, np.cumsum(sizes) - sizes / 2, side="right").astype(np.int64)
     for code in range(3):
         if len(part) >= 3 and not np.any(part == code):
             fullest = int(np.bincount(part, minlength=3).argmax())

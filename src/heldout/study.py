@@ -14,7 +14,7 @@ from typing import Any
 from heldout import persist, record
 from heldout.candidates import Candidate, candidates, says
 from heldout.data.encode import Encoder
-from heldout.diagnose import Evidence, Finding, diagnose
+from heldout.diagnose import Evidence, diagnose
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score
@@ -23,7 +23,7 @@ from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.problem import Problem, Trivial
 from heldout.sources import gather
-from heldout.split import SHARES, Split, train_validation_test_split
+from heldout.split import SHARES, Split, require_rows, train_validation_test_split
 from heldout.views import FindingList, Leaderboard
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
@@ -285,6 +285,7 @@ class Study:
 
     def _begin(self) -> None:
         table, given, sha256 = gather(self)
+        require_rows(table)
         problem = Problem.state(
             table,
             str(self.target),

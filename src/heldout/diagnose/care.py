@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
+from heldout.words import number
 
 WIDE = 0.5  # an interval wider than half of the score says little
 
@@ -37,8 +38,8 @@ class SmallValidation(Check):
         width, size = score.high - score.low, abs(score.value)
         if size > 0 and width > WIDE * size and evidence.problem.criterion.perfect == 0.0:
             message = (
-                f"With {best.scored[1].n_rows:,} validation rows the best score, {score.value:,.4g}, has an interval from "
-                f"{score.low:,.4g} to {score.high:,.4g}: learners that differ by less cannot be told apart."
+                f"With {best.scored[1].n_rows:,} validation rows the best score, {number(score.value)}, has an interval from "
+                f"{number(score.low)} to {number(score.high)}: learners that differ by less cannot be told apart."
             )
             yield Finding(self.code, self.title, "warning", message, best.name, {"score": score})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
 from heldout.fitting import Fitted
 from heldout.intervals import Score
+from heldout.words import number, percent
 
 MATERIAL = 0.10  # of the gain over the trivial answer that train promises
 
@@ -60,8 +61,8 @@ class Fit(Check):
     def _numbers(fitted: Fitted, evidence: Evidence, gap: Score) -> str:
         train, validation = fitted.scored
         return (
-            f"{evidence.problem.criterion.title} is {train.value:,.4g} on train and {validation.value:,.4g} on validation: "
-            f"a gap of {gap.value:,.4g} ({100 * gap.level:.3g}% interval {gap.low:,.4g} to {gap.high:,.4g})."
+            f"{evidence.problem.criterion.title} is {number(train.value)} on train and {number(validation.value)} on validation: "
+            f"a gap of {number(gap.value)} ({percent(round(gap.level, 3))} interval {number(gap.low)} to {number(gap.high)})."
         )
 
     @staticmethod

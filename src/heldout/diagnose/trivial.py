@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
 from heldout.fitting import Fitted
+from heldout.words import number, percent
 
 
 class BetterThanTrivial(Check):
@@ -26,8 +27,8 @@ class BetterThanTrivial(Check):
         gain = theirs.loss_minus(ours, evidence.level, paired=True)
         criterion = evidence.problem.criterion.title
         numbers = (
-            f"{criterion} on validation {ours.value:,.4g} against {theirs.value:,.4g}, better by {gain.value:,.4g} "
-            f"({100 * gain.level:.3g}% interval {gain.low:,.4g} to {gain.high:,.4g})"
+            f"{criterion} on validation {number(ours.value)} against {number(theirs.value)}, better by {number(gain.value)} "
+            f"({percent(round(gain.level, 3))} interval {number(gain.low)} to {number(gain.high)})"
         )
         given = {"gain": gain, "learner": ours.value, "trivial": theirs.value}
         if gain.low > 0:

@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
-from heldout.linear.blocks import split_rows, threads
+from heldout.linear.blocks import Map, split_rows, threads
 from heldout.linear.loss import Array, Codes, class_differences, log_softmax
 from heldout.linear.objective import Block, Objective
 from heldout.linear.solvers import SOLVERS, Outcome
@@ -127,9 +127,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = np.ones(len(codes)) if weights is None else weights
         weights = weights * _class_weights(self.class_weight, self.classes_, codes, weights)[codes]
         total = float(weights.sum())
-        columns = standardise(X, weights / total, floor=4.0 / (self.C * total), fit_intercept=self.fit_intercept)
-        penalty = np.append(columns.scale**-2.0, 0.0) if self.fit_intercept else columns.scale**-2.0
-        self._solve(columns, codes, weights / total, penalty / (self.C * total))
+        weights /= total
+        strength = 1.0 / (self.C * total)
+        with threads(-(-X.shape[0] // block_rows(X.shape[1]))) as map_:
+            columns = standardise(X, weights, floor=4.0 * strength, fit_intercept=self.fit_intercept, map_=map_)
+            self._solve(columns, codes, weights, strength, map_)
         return self
 
     def _check_parameters(self) -> None:
@@ -140,18 +142,19 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.solver != "auto" and self.solver not in SOLVERS:
             raise InputError(f"There is no solver {self.solver!r}.{suggest(str(self.solver), ['auto', *SOLVERS])}")
 
-    def _solve(self, columns: Standardised, codes: Codes, weights: Array, penalty: Array) -> None:
+    def _solve(self, columns: Standardised, codes: Codes, weights: Array, strength: float, map_: Map) -> None:
         n, q = columns.x.shape
         basis = class_differences(len(self.classes_))
         runs = split_rows(n, -(-n // block_rows(q)))
         blocks = [Block(columns.x[run], codes[run], weights[run]) for run in runs]
+        penalty = np.zeros(q)
+        penalty[: len(columns.scale)] = strength / columns.scale**2
         start = np.zeros((basis.shape[1], q))
         if self.fit_intercept:
             start[:, -1] = _log_odds(codes, weights, basis)
         solver = choose_solver(columns.x, len(self.classes_)) if self.solver == "auto" else self.solver
-        with threads(len(blocks)) as map_:
-            objective = Objective(blocks, basis, penalty, map_)
-            outcome = SOLVERS[solver](objective, start, self.tol, int(self.max_iter))
+        objective = Objective(blocks, basis, penalty, map_)
+        outcome = SOLVERS[solver](objective, start, self.tol, int(self.max_iter))
         self._warn_unless_converged(outcome)
         self.n_iter_ = outcome.n_iter
         free_coef, free_intercept = columns.undo(outcome.coef)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from heldout.errors import InputError
-from heldout.linear.blocks import in_threads, split_rows
+from heldout.linear.blocks import Map, split_rows
 from heldout.linear.loss import Array
 from heldout.linear.triangular import block_rows
 
@@ -31,7 +31,7 @@ class Standardised:
         return own, intercept - own @ self.mean
 
 
-def standardise(X: Any, weights: Array, *, floor: float, fit_intercept: bool) -> Standardised:
+def standardise(X: Any, weights: Array, *, floor: float, fit_intercept: bool, map_: Map) -> Standardised:
     """scale_j = sqrt(sum_i v_i (x_ij - mean_j)^2 + floor), for weights that sum to 1.
 
     The mean is zero where there is no intercept to take it up, and for CSR, which stays sparse.
@@ -42,11 +42,11 @@ def standardise(X: Any, weights: Array, *, floor: float, fit_intercept: bool) ->
     runs = split_rows(n, -(-n // block_rows(p)))
     mean = np.zeros(p)
     if fit_intercept:
-        mean = np.sum(in_threads(lambda run: weights[run] @ X[run], runs), axis=0)
+        mean = np.sum(map_(lambda run: weights[run] @ X[run], runs), axis=0)
     x = np.empty((n, p + fit_intercept))
-    squares = in_threads(functools.partial(_centre, X, mean, weights, x), runs)
+    squares = map_(functools.partial(_centre, X, mean, weights, x), runs)
     scale = _scale(np.sum(squares, axis=0), floor)
-    in_threads(functools.partial(_divide, x, scale), runs)
+    map_(functools.partial(_divide, x, scale), runs)
     return Standardised(x, mean, scale)
 
 
