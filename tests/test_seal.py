@@ -25,7 +25,8 @@ from heldout.data.read import read
 from heldout.diagnose import Evidence, diagnose
 from heldout.errors import HeldoutError, SealError
 from heldout.problem import Problem
-from heldout.split import SealedTest, Split, train_validation_test_split, unmask
+from heldout.seal import SealedTest, unmask
+from heldout.split import Split, train_validation_test_split
 
 ROWS = 120
 
@@ -106,7 +107,7 @@ WAYS: dict[str, Callable[[SealedTest], Any]] = {
     "json": lambda s: json.dumps(s, default=vars),
     "bytes": bytes,  # type: ignore[dict-item]
     "float": float,  # type: ignore[dict-item]
-    "equality": lambda s: s == s,  # noqa: PLR0124
+    "equality": lambda s: s == s,
     "order": lambda s: sorted([s, s]),  # type: ignore[type-var]
     "clone": lambda s: clone(s),
     "fields": lambda s: dataclasses.asdict(s),  # type: ignore[call-overload]

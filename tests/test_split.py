@@ -14,7 +14,8 @@ from heldout import persist
 from heldout.data.read import read
 from heldout.errors import InputError
 from heldout.problem import Problem
-from heldout.split import Split, train_validation_test_split, unmask
+from heldout.seal import unmask
+from heldout.split import Split, train_validation_test_split
 
 
 def make(columns: dict[str, Any], *, target: str = "y", options: dict[str, Any] | None = None, **roles: Any) -> Split:

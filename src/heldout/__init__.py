@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from heldout.model import Model
     from heldout.persist import load, save
     from heldout.problem import Problem
-    from heldout.split import SealedTest, Split, train_validation_test_split
+    from heldout.seal import SealedTest
+    from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
 
 _PLACES = {
@@ -43,7 +44,7 @@ _PLACES = {
     "Problem": "heldout.problem",
     "train_validation_test_split": "heldout.split",
     "Split": "heldout.split",
-    "SealedTest": "heldout.split",
+    "SealedTest": "heldout.seal",
     "Encoder": "heldout.data.encode",
     "BaselineRegressor": "heldout.baseline",
     "BaselineClassifier": "heldout.baseline",

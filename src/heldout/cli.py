@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Commands(TyperGroup):
     """The commands, with Ctrl-C as an error like any other."""
 
-    def invoke(self, context: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             raise WorkError("Interrupted.") from None
 

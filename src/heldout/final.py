@@ -10,7 +10,7 @@ from heldout.fitting import Rows, beside
 from heldout.intervals import LEVEL, Replicates, Score
 from heldout.ledger import Ledger
 from heldout.model import Model
-from heldout.split import SealedTest, unmask
+from heldout.seal import SealedTest, unmask
 
 MOST_LEVELS = 20  # intervals kept for later openings; beyond that the last one is shown
 

@@ -18,7 +18,7 @@ from heldout.errors import HeldoutError
 from heldout.intervals import Replicates, Sample, Score, replicate
 from heldout.metrics import Criterion, Prediction
 from heldout.problem import Problem
-from heldout.split import Part
+from heldout.seal import Part
 
 Array = NDArray[Any]
 

@@ -140,7 +140,7 @@ def _first(means: Array) -> Array:
 
 
 def _first_root(means: Array) -> Array:
-    return np.sqrt(means[..., 0])
+    return np.asarray(np.sqrt(means[..., 0]))
 
 
 def _squared(y: Array, f: Array) -> Array:
@@ -148,7 +148,7 @@ def _squared(y: Array, f: Array) -> Array:
 
 
 def _absolute(y: Array, f: Array) -> Array:
-    return np.abs(y - f)
+    return np.asarray(np.abs(y - f))
 
 
 def _squared_log(y: Array, f: Array) -> Array:
@@ -159,7 +159,7 @@ def _squared_log(y: Array, f: Array) -> Array:
 
 
 def _relative(y: Array, f: Array) -> Array:
-    return np.abs(y - f) / np.maximum(np.abs(y), np.finfo(float).eps)
+    return np.asarray(np.abs(y - f) / np.maximum(np.abs(y), np.finfo(float).eps))
 
 
 def _r2(y: Array, prediction: Prediction) -> Statistic:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heldout.data.encode import Encoder
 from heldout.data.read import as_raw, conform
 from heldout.data.table import Column, Table
-from heldout.errors import InputError
+from heldout.errors import InputError, WorkError
 from heldout.fitting import as_pandas, predict
 from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
@@ -95,12 +95,15 @@ class Model:
     def says(self, table: Table) -> Prediction:
         """What the learner says of rows that were read as the training rows were."""
         X = as_pandas(table, self.problem) if self.raw else self.encoder.transform(table.select(self.problem.features))
-        return predict(self.estimator, X, self.problem)
+        try:
+            return predict(self.estimator, X, self.problem)
+        except ValueError as error:
+            raise WorkError(f"{self.name} could not predict these rows: {error}.") from error
 
     def _answer(self, prediction: Prediction) -> NDArray[Any]:
         if self.problem.classes is None:
             return np.asarray(prediction.value)
-        return np.array(self.problem.classes)[np.asarray(prediction.label)]
+        return np.asarray(np.array(self.problem.classes)[np.asarray(prediction.label)])
 
     def to_state(self) -> dict[str, Any]:
         kept = replace(self.problem, columns=self.columns, left_out=(), notices=(), group=None, time=None, part=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -246,7 +246,7 @@ class Problem:
             "group": self.group,
             "time": self.time,
             "part": self.part,
-            "left_out": [[item.name, item.reason] for item in self.left_out],
+            "left_out": [asdict(item) for item in self.left_out],
             "notices": list(self.notices),
             "trivial": None if self.trivial is None else asdict(self.trivial),
         }
@@ -254,26 +254,30 @@ class Problem:
     @classmethod
     def from_state(cls, state: State) -> Problem:
         """The Problem that `to_state` wrote, checked."""
-        task = state.choice("task", TASKS)
+        task = cast(metrics.Task, state.choice("task", TASKS))
         columns = columns_from_schema(state.json("columns"), state)
         names = [column.name for column in columns]
-        trivial = state.json("trivial") if state.optional("trivial") else None
+        features = tuple(_known(state, name, names) for name in state.texts("features"))
+        if not features or len(set(features)) < len(features):
+            state.fail("it has no features, or one of them twice")
         return cls(
             task=task,
             target=state.text("target"),
             classes=_restored_classes(state, task),
             criterion=metrics.criterion(state.text("criterion"), task),
             columns=columns,
-            features=tuple(_known(state, name, names) for name in state.texts("features")),
+            features=features,
             group=state.text("group") if state.optional("group") else None,
             time=state.text("time") if state.optional("time") else None,
             part=state.text("part") if state.optional("part") else None,
-            left_out=tuple(LeftOut(str(name), str(reason)) for name, reason in state.json("left_out")),
+            left_out=tuple(LeftOut(item.text("name"), item.text("reason")) for item in state.parts("left_out")),
             notices=tuple(state.texts("notices")),
-            trivial=Trivial(str(trivial["says"]), str(trivial["learner"]), float(trivial["score"]))
-            if trivial
-            else None,
+            trivial=_restored_trivial(state.part("trivial")) if state.optional("trivial") else None,
         )
+
+
+def _restored_trivial(state: State) -> Trivial:
+    return Trivial(state.text("says"), state.text("learner"), state.number("score"))
 
 
 def _known(state: State, name: str, names: Sequence[str]) -> str:

@@ -165,7 +165,7 @@ def _regression_chart(prediction: Prediction, y: NDArray[Any]) -> dict[str, Any]
 def _class_charts(prediction: Prediction, y: NDArray[Any], problem: Problem) -> dict[str, Any]:
     classes = problem.classes or ()
     counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (y, prediction.label), 1)
+    np.add.at(counts, (y, np.asarray(prediction.label)), 1)
     made: dict[str, Any] = {"confusion": {"labels": [label_text(c) for c in classes], "counts": counts.tolist()}}
     if len(classes) == 2 and prediction.probability is not None:
         positive = prediction.probability[:, 1]

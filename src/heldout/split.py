@@ -8,153 +8,31 @@ test; a unit that reaches into a later part keeps only the rows of its first par
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
-import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from heldout.data.table import Source, Table, columns_from_schema
-from heldout.errors import InputError, SealError
-from heldout.ledger import Fingerprint, fingerprint
+from heldout.data.table import Table
+from heldout.errors import InputError
+from heldout.ledger import Fingerprint
 from heldout.persist import State
-from heldout.problem import Problem
+from heldout.problem import Problem, label_text
+from heldout.seal import PARTS, Part, SealedTest
+from heldout.twins import codes, joined, twin_notes
 
 Ints = NDArray[np.int64]
-PARTS = ("train", "validation", "test")
 SHARES = (0.6, 0.2, 0.2)
 LEAST_ROWS = 10
 STRATA = 10  # of a numeric target, by rank
-NEAR_DIGITS = 2  # near twins agree to this many significant digits
 ALIASES = {
     "train": ("train", "training", "learn", "fit", "0", "false"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing", "holdout", "held-out", "eval", "1", "true"),
 }
-
-
-@dataclass(frozen=True, repr=False)
-class Part:
-    """The rows of one part, with the unit that each row belongs to (rows of a unit depend on each other)."""
-
-    name: str
-    table: Table
-    units: Ints
-
-    def __len__(self) -> int:
-        return len(self.table)
-
-    def __repr__(self) -> str:
-        return f"Part({self.name!r}, {len(self):,} rows)"
-
-    def to_state(self) -> dict[str, Any]:
-        buffer = io.BytesIO()
-        self.table.frame.write_ipc(buffer, compression="zstd")
-        return {
-            "name": self.name,
-            "columns": self.table.schema(),
-            "source": self.table.source.name,
-            "frame": np.frombuffer(buffer.getvalue(), np.uint8),
-            "units": self.units,
-        }
-
-    @classmethod
-    def from_state(cls, state: State) -> Part:
-        columns = columns_from_schema(state.json("columns"), state)
-        try:
-            frame = pl.read_ipc(io.BytesIO(state.array("frame", dtype="uint8", shape=(None,)).tobytes()))
-        except Exception as error:  # Polars has many kinds for damaged bytes
-            state.fail(f"its rows cannot be read ({type(error).__name__})")
-        if frame.columns != [column.name for column in columns]:
-            state.fail("its rows do not have the columns that it names")
-        table = Table(frame, columns, Source(state.text("source"), None, None))
-        units = state.array("units", dtype="int64", shape=(len(table),), low=0)
-        return cls(state.choice("name", PARTS), table, units)
-
-
-class SealedTest:
-    """The test part, sealed: only its number of rows and its fingerprint can be seen.
-
-    Every other way in (attributes, iteration, indexing, conversion to an array or a frame, copying, pickling)
-    raises SealError. `heldout.final` opens it, once, and leaves a record in the ledger. The rows are masked in
-    memory and on disk so that nobody reads one by accident; this is no secret from someone who means to look.
-    """
-
-    __slots__ = ("_box", "fingerprint", "n_rows")
-
-    n_rows: int
-    fingerprint: Fingerprint
-
-    def __init__(self, box: bytes, n_rows: int, mark: Fingerprint) -> None:
-        set_once = super().__setattr__
-        set_once("_box", box)
-        set_once("n_rows", n_rows)
-        set_once("fingerprint", mark)
-
-    @classmethod
-    def seal(cls, part: Part, target: str) -> SealedTest:
-        """Seal these rows. Nothing else may keep them."""
-        from heldout import persist
-
-        columns = part.table.frame.to_dict(as_series=False)
-        return cls(_mask(persist.dumps(part)), len(part), fingerprint(columns, target))
-
-    def to_bytes(self) -> bytes:
-        """The masked rows, for the study's folder."""
-        return self._box
-
-    def __repr__(self) -> str:
-        return f"SealedTest({self.n_rows:,} rows, sealed, fingerprint {self.fingerprint.rows[:12]}…)"
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise SealError(
-            "The test set is sealed: it gives no row, label or statistic. study.open_test() opens it, once, and "
-            "the ledger keeps the record."
-        )
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("_"):  # Python's and the notebooks' own questions get the answer of any object
-            raise AttributeError(name)
-        self._refuse()
-
-    def __iter__(self) -> Iterator[NoReturn]:
-        self._refuse()
-
-    __len__ = __getitem__ = __contains__ = __reversed__ = __array__ = __dataframe__ = _refuse  # type: ignore[assignment]
-    __arrow_c_stream__ = __copy__ = __deepcopy__ = __reduce_ex__ = __reduce__ = __getstate__ = _refuse  # type: ignore[assignment]
-    __setattr__ = __delattr__ = __eq__ = __lt__ = __bytes__ = __buffer__ = __float__ = __int__ = _refuse  # type: ignore[assignment]
-    __hash__ = object.__hash__
-
-
-def unmask(sealed: SealedTest) -> Part:
-    """The rows behind the seal. Only `heldout.final` calls this, after the ledger has recorded the opening."""
-    from heldout import persist
-
-    box = sealed.to_bytes()
-    part = persist.loads(_unmask(box), source="the sealed test set")
-    if not isinstance(part, Part):
-        raise SealError("The sealed test set does not hold rows; the study's folder is damaged.")
-    return part
-
-
-def _mask(data: bytes) -> bytes:
-    key = secrets.token_bytes(32)
-    return key + _xor(data, key)
-
-
-def _unmask(box: bytes) -> bytes:
-    return _xor(box[32:], box[:32])
-
-
-def _xor(data: bytes, key: bytes) -> bytes:
-    stream = hashlib.shake_256(key).digest(len(data))
-    return (np.frombuffer(data, np.uint8) ^ np.frombuffer(stream, np.uint8)).tobytes()
 
 
 @dataclass(frozen=True, repr=False)
@@ -265,8 +143,8 @@ def train_validation_test_split(
     shares = _checked_shares(shares)
     if gap is not None and problem.time is None:
         raise InputError("A gap needs a time column (--time COLUMN).")
-    twins = _codes(table.frame.select(problem.features))
-    units = _joined(twins, table, problem.group)
+    twins = codes(table.frame.select(problem.features))
+    units = joined(twins, table, problem.group)
     y = problem.y(table)
     dropped, moved = np.zeros(len(table), bool), ""
     if given is not None or problem.part is not None:
@@ -282,7 +160,7 @@ def train_validation_test_split(
         method += f", groups of {problem.group} kept together" if problem.group else ""
     part = np.where(dropped, -1, part)
     _require_parts(part, table, problem)
-    notes = [note for note in (*_twin_notes(table, problem, twins, part), moved) if note]
+    notes = [note for note in (*twin_notes(table, problem, twins, part), moved) if note]
     chosen = [_part(name, code, table, problem, part, units) for code, name in enumerate(PARTS)]
     sealed = SealedTest.seal(chosen[2], problem.target)
     return Split(problem, chosen[0], chosen[1], sealed, method, seed, int((part < 0).sum()), tuple(notes))
@@ -301,29 +179,6 @@ def _checked_shares(shares: Sequence[float]) -> tuple[float, ...]:
     if len(shares) != 3 or not all(np.isfinite(share) and share > 0 for share in shares):
         raise InputError(f"The shares must be three positive numbers for train, validation and test, not {shares}.")
     return tuple(share / sum(shares) for share in shares)
-
-
-# Units -----------------------------------------------------------------------------------------------------
-
-
-def _codes(frame: pl.DataFrame) -> Ints:
-    """A number for each distinct row."""
-    hashes = frame.hash_rows(seed=0).to_numpy()
-    return np.unique(hashes, return_inverse=True)[1].astype(np.int64)
-
-
-def _joined(twins: Ints, table: Table, group: str | None) -> Ints:
-    if group is None:
-        return twins
-    if table.frame[group].null_count():
-        raise InputError(f"{table.source.name}: the group column {group!r} has missing values; fill them in.")
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    groups = _codes(table.frame.select(group)) + twins.max() + 1
-    size = int(groups.max()) + 1
-    graph = coo_array((np.ones(len(twins), bool), (twins, groups)), shape=(size, size))
-    return connected_components(graph, directed=False)[1].astype(np.int64)[twins]
 
 
 # Ways to split ---------------------------------------------------------------------------------------------
@@ -351,13 +206,13 @@ def _by_appearance(units: Ints) -> tuple[Ints, Ints]:
     """Units numbered in the order of their first rows, whatever their codes are; and their sizes."""
     _, first, unit, sizes = np.unique(units, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first)
-    return np.argsort(order)[unit], sizes[order]
+    return np.asarray(np.argsort(order)[unit]), np.asarray(sizes[order])
 
 
 def _majority(unit: Ints, y: Ints) -> Ints:
     counts = np.zeros((int(unit.max()) + 1, int(y.max()) + 1), np.int32)
     np.add.at(counts, (unit, y), 1)
-    return counts.argmax(axis=1)
+    return np.asarray(counts.argmax(axis=1))
 
 
 def _rank_bins(values: NDArray[Any]) -> Ints:
@@ -436,7 +291,7 @@ def _given(
     if given is not None:
         names, method = list(given), "as the files give them"
     else:
-        names = [_part_name(value, table, str(problem.part)) for value in table.frame[problem.part].to_list()]
+        names = [_part_name(value, table, str(problem.part)) for value in table.frame[str(problem.part)].to_list()]
         method = f"as the column {problem.part} says"
     part = np.array([PARTS.index(name) for name in names])
     for code, name in ((0, "train"), (2, "test")):
@@ -477,65 +332,12 @@ def _require_parts(part: Ints, table: Table, problem: Problem) -> None:
 
 
 def _require_classes(y_train: Ints, problem: Problem) -> None:
-    from heldout.problem import label_text
-
     for code, label in enumerate(problem.classes or ()):
         if not np.any(y_train == code):
             raise InputError(
                 f"No training row has the class {label_text(label)}; a learner cannot learn it. Split another way, "
                 "or remove the class."
             )
-
-
-def _twin_notes(table: Table, problem: Problem, twins: Ints, part: Ints) -> list[str]:
-    notes = []
-    counts = np.bincount(twins)
-    together = int(counts[counts > 1].sum())
-    if together:
-        differ = _differing(twins, problem.y(table))
-        tail = f"; {differ:,} of them have a twin with another {problem.target}" if differ else ""
-        across = _across(twins, part)
-        side = f", {across:,} of them with a twin in another part" if across else ", kept on one side"
-        notes.append(f"{together:,} rows have an exact twin (the same features){side}{tail}.")
-    near = _near_twins(table, problem, twins)
-    if near:
-        notes.append(f"{near:,} rows have a near twin (the same to {NEAR_DIGITS} digits) that is not an exact one.")
-    return notes
-
-
-def _differing(twins: Ints, y: NDArray[Any]) -> int:
-    low, high = np.full(twins.max() + 1, np.inf), np.full(twins.max() + 1, -np.inf)
-    np.minimum.at(low, twins, y)
-    np.maximum.at(high, twins, y)
-    return int(np.sum((low < high)[twins]))
-
-
-def _across(twins: Ints, part: Ints) -> int:
-    rows = part >= 0
-    return int(np.sum((_spread(twins[rows], part[rows]) > 0)[twins[rows]]))
-
-
-def _spread(twins: Ints, part: Ints) -> Ints:
-    low, high = np.full(twins.max() + 1, 9, np.int64), np.full(twins.max() + 1, -1, np.int64)
-    np.minimum.at(low, twins, part)
-    np.maximum.at(high, twins, part)
-    return np.maximum(high - low, 0)
-
-
-def _near_twins(table: Table, problem: Problem, twins: Ints) -> int:
-    rounding: dict[str, Callable[[pl.Expr], pl.Expr]] = {
-        "number": lambda column: column.round_sig_figs(NEAR_DIGITS),
-        "date": lambda column: column,
-        "boolean": lambda column: column,
-    }
-    features = [c for c in table.columns if c.name in problem.features]
-    rounded = table.frame.select(
-        rounding.get(c.kind, lambda column: column.str.to_lowercase().str.strip_chars())(pl.col(c.name))
-        for c in features
-    )
-    near = _codes(rounded)
-    distinct = np.unique(np.stack([near, twins]), axis=1)[0]  # exact twins count once
-    return int(np.sum((np.bincount(distinct, minlength=near.max() + 1) > 1)[near]))
 
 
 def _part(name: str, code: int, table: Table, problem: Problem, part: Ints, units: Ints) -> Part:

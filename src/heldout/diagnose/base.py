@@ -14,7 +14,7 @@ from heldout.errors import SealError
 from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.problem import Problem
-from heldout.split import SealedTest
+from heldout.seal import SealedTest
 
 Severity = Literal["good", "info", "warning", "error"]
 FAMILY_ERROR = 0.05  # chance of any false alarm in a study's learners, all questions together

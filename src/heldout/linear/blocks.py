@@ -12,8 +12,6 @@ from typing import Any, TypeAlias, TypeVar
 
 import threadpoolctl  # type: ignore[import-untyped]
 
-WORTH_THREADS = 4  # pieces of work; for fewer, starting threads takes longer than they save
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Map: TypeAlias = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
@@ -57,7 +55,7 @@ one_blas_thread = _OneBlasThread()
 @contextlib.contextmanager
 def threads(most: int) -> Iterator[Map]:
     """A `map(work, items)` that gives a list and uses at most `most` threads, each with one BLAS thread."""
-    number = min(allowed_threads(), most) if most >= WORTH_THREADS else 1
+    number = min(allowed_threads(), most)
     with one_blas_thread:
         if number <= 1:
             yield lambda work, items: [work(item) for item in items]

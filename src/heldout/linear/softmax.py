@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from heldout.persist import State
 
 
+WORTH_THREADS = 4  # blocks; for fewer, starting threads takes longer than they save
 NEWTON_STEPS, LBFGS_STEPS = 8, 60  # what either took on the tables of the benchmarks, roughly
 LBFGS_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
 LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
@@ -129,7 +130,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         total = float(weights.sum())
         weights /= total
         strength = 1.0 / (self.C * total)
-        with threads(-(-X.shape[0] // block_rows(X.shape[1]))) as map_:
+        n_blocks = -(-X.shape[0] // block_rows(X.shape[1]))
+        with threads(n_blocks if n_blocks >= WORTH_THREADS else 1) as map_:
             columns = standardise(X, weights, floor=4.0 * strength, fit_intercept=self.fit_intercept, map_=map_)
             self._solve(columns, codes, weights, strength, map_)
         return self

@@ -18,7 +18,7 @@ CLASSES: dict[str, str] = {
     "Levels": "heldout.data.blocks:Levels",
     "Dates": "heldout.data.blocks:Dates",
     "Strings": "heldout.data.blocks:Strings",
-    "Part": "heldout.split:Part",
+    "Part": "heldout.seal:Part",
     "Split": "heldout.split:Split",
     **{entry.name: entry.path for entry in LEARNERS.values()},
 }
