@@ -23,7 +23,7 @@ Array = NDArray[Any]
 LEVEL = 0.95
 DRAWS = 4000
 CLUSTERS = 2000
-ROW_BUDGET = 20_000_000  # weights drawn for areas under curves: 200 to 4,000 replicates
+ROW_BUDGET = 8_000_000  # weights drawn for areas under curves: 500 to 4,000 replicates
 REPEATED_DRAWS = 300  # replicates of functions that are called once for each
 
 
@@ -141,7 +141,7 @@ def replicate(criterion: Criterion, y: Array, prediction: Prediction, sample: Sa
         drawn, jackknife = _from_means(statistic, sample, draws)
     else:
         most = REPEATED_DRAWS if isinstance(statistic, Repeated) else DRAWS
-        few = draws[: int(np.clip(ROW_BUDGET // len(y), 200, most))]
+        few = draws[: int(np.clip(ROW_BUDGET // len(y), min(500, most), most))]
         step = max(1, 2_000_000 // len(y))
         chunks = [statistic(few[i : i + step, sample.cluster].astype(float)) for i in range(0, len(few), step)]
         drawn, jackknife = np.concatenate(chunks), np.empty(0)

@@ -254,8 +254,10 @@ class _Ranked:
 
     def __call__(self, weights: Array) -> Array:
         sorted_weights = np.atleast_2d(weights)[:, self.order]
-        positive = np.add.reduceat(sorted_weights * self.truth, self.starts, axis=1)
-        negative = np.add.reduceat(sorted_weights * ~self.truth, self.starts, axis=1)
+        positive, negative = sorted_weights * self.truth, sorted_weights * ~self.truth
+        if len(self.starts) < len(self.order):  # tied scores
+            positive = np.add.reduceat(positive, self.starts, axis=1)
+            negative = np.add.reduceat(negative, self.starts, axis=1)
         areas = self.area(positive, negative)
         return areas if np.ndim(weights) == 2 else areas[0]
 

@@ -26,7 +26,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    most_levels : int, default 40
+    most_levels : int, default 60
         A category of more levels than this in the training rows is encoded by its spelling.
     components : int, default 30
         Columns for each text or category of many levels.
@@ -47,7 +47,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     (4, 4)
     """
 
-    def __init__(self, *, most_levels: int = 40, components: int = 30) -> None:
+    def __init__(self, *, most_levels: int = 60, components: int = 30) -> None:
         self.most_levels = most_levels
         self.components = components
 

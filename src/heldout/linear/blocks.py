@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
-import threadpoolctl  # type: ignore[import-untyped]
+import threadpoolctl
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
