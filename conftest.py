@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 
+collect_ignore_glob = ["docs/*.py", "docs/_build/*", "docs/generated/*", "benchmarks/*"]  # the site's own code
+
+
 @pytest.fixture(autouse=True)
 def own_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "ledger.sqlite"

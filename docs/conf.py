@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "heldout"
 copyright = "2026, the heldout developers"
-release = version("heldout")
+release = version = metadata.version("heldout")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "figures"]
 exclude_patterns = ["_build", "generated"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

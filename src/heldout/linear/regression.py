@@ -32,7 +32,7 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
     tol : float in [0, 1), default None
-        Relative rank tolerance: with the columns in unit norm, a pivot |r_kk| <= tol |r_11| counts as zero.
+        Relative rank tolerance: with the columns in unit norm, a pivot `|r_kk| <= tol |r_11|` counts as zero.
         None is max(n, p) times 2.2e-16.
 
     Attributes

@@ -176,7 +176,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def decision_function(self, X: Any) -> Array:
-        """The scores W x + b for `X` (n, p): (n, K), or (n,) for two classes (above 0 means classes_[1])."""
+        """The scores W x + b for `X` (n, p): (n, K), or (n,) for two classes (above 0 means `classes_[1]`)."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, order="C", reset=False)
         scores = np.asarray(X @ self.coef_.T + self.intercept_)
@@ -189,14 +189,14 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[codes])
 
     def predict_log_proba(self, X: Any) -> Array:
-        """log p(y=k | x) (n, K), in the order of classes_."""
+        """log p(y=k | x) (n, K), in the order of `classes_`."""
         scores = self.decision_function(X)
         if scores.ndim == 1:
             scores = np.column_stack([np.zeros(len(scores)), scores])
         return np.ascontiguousarray(log_softmax(scores.T).T)
 
     def predict_proba(self, X: Any) -> Array:
-        """p(y=k | x) (n, K), in the order of classes_; every row sums to 1."""
+        """p(y=k | x) (n, K), in the order of `classes_`; every row sums to 1."""
         return np.exp(self.predict_log_proba(X))
 
     def __sklearn_tags__(self) -> Any:
