@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 project = "heldout"
-copyright = "2026, the heldout developers"
+project_copyright = "2026, the heldout developers"
 release = version = metadata.version("heldout")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "figures"]
 exclude_patterns = ["_build", "generated"]

@@ -1,4 +1,4 @@
-"""Every kind of bad input that the command line meets: one clear sentence, exit code 1 or 2, no traceback, no half file."""
+"""Bad input at the command line: one clear sentence, exit code 1 or 2, no traceback, no half-written file."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def test_fit_then_test_then_report_then_predict(cli, tmp_path: Path) -> None:  #
     html = (tmp_path / "s/report.html").read_text()
     assert "opened 2 times" in html
     (tmp_path / "new.csv").write_text(
-        "note,petal width (cm),sepal length (cm),sepal width (cm),petal length (cm)\nx,0.2,5.1,3.5,1.4\ny,2.3,6.9,3.2,5.7\n"
+        "note,petal width (cm),sepal length (cm),sepal width (cm),petal length (cm)\n"
+        "x,0.2,5.1,3.5,1.4\ny,2.3,6.9,3.2,5.7\n"
     )
     code, _, err = cli("predict", "s", "new.csv")
     made = pl.read_csv(tmp_path / "new-predictions.csv")

@@ -37,6 +37,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"heldout {version('heldout')}")
+        raise typer.Exit
+
+
+@app.callback()
+def heldout(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False,
+) -> None:
+    """Only for the option: each command does its own work."""
+
+
 Target = Annotated[str | None, typer.Option("--target", help="The column to predict.", metavar="COLUMN")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="The study's folder. Default: NAME-study.", metavar="STUDY")
@@ -76,15 +92,15 @@ TimeLimit = Annotated[float | None, typer.Option(help="Seconds for all fits toge
 Jobs = Annotated[int | None, typer.Option(help="Threads. Default: all cores.", min=1)]
 LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.", metavar="FILE")]
 Again = Annotated[
-    bool, typer.Option("--again", help="Open rows that were opened before; counted, and the interval is widened.")
+    bool, typer.Option("--again", help="Open rows that were opened before: counted, the interval widened.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no more than the outcome.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Print more; twice: tracebacks.")]
 
 
-@app.command("fit", help="State the problem, split and seal, fit, compare and diagnose. The seal stays whole.")
-@app.command("run", help="Everything: fit, then open the test set once, and write the report.")
+@app.command("run", help="Everything: fit, then open the test set once, and report.")
+@app.command("fit", help="State, split and seal, fit, compare, diagnose. The seal stays whole.")
 def fit_or_run(
     context: typer.Context,
     data: Annotated[str | None, typer.Argument(help="A table's file, or example:NAME.", metavar="DATA")] = None,
@@ -214,6 +230,8 @@ def predict(
     for notice in notices:
         _say(notice, quiet)
     path = output or f"{Path(data).name.split('.')[0]}-predictions.csv"
+    if Path(path).exists() and Path(path).samefile(data):
+        raise InputError(f"{path} is the table itself; write the predictions to another file (-o).")
     write(table, path)
     if path != "-":
         _say(f"{table.height:,} predictions of {used.problem.target} are in {path}.", quiet)
@@ -249,13 +267,6 @@ def list_examples() -> None:
 
     for item in EXAMPLES.values():
         typer.echo(f"heldout run example:{item.name:<14}  {item.about}")
-
-
-@app.command("version", hidden=True)
-def version() -> None:
-    from importlib.metadata import version as installed
-
-    typer.echo(installed("heldout"))
 
 
 def main(arguments: list[str] | None = None) -> None:

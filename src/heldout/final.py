@@ -11,6 +11,7 @@ from heldout.intervals import LEVEL, Replicates, Score
 from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.seal import SealedTest, unmask
+from heldout.words import percent
 
 MOST_LEVELS = 20  # intervals kept for later openings; beyond that the last one is shown
 
@@ -124,7 +125,10 @@ def marked(
     """The record of a final score after this many openings of its rows."""
     count, head = ledger.head
     level = level_for(openings)
-    widening = f"Bonferroni over {openings} openings (Dunn 1961): each interval has level {100 * level:.4g}%, so that all {openings} hold together with 95%"
+    widening = (
+        f"Bonferroni over {openings} openings (Dunn 1961): each interval has level {percent(level)}, so that all "
+        f"{openings} hold together with 95%"
+    )
     return {
         **record,
         "score": widened(record["score"], openings),

@@ -61,7 +61,7 @@ class StudyFolder:
             except sqlite3.OperationalError as error:
                 connection.close()
                 raise WorkError(
-                    f"{self.path} is in use by another heldout process; wait for it to end or choose another folder (-o)."
+                    f"{self.path} is in use by another heldout process; wait for it or choose another folder (-o)."
                     if "locked" in str(error)
                     else f"Could not lock {self.path}: {error}."
                 ) from error

@@ -20,21 +20,25 @@ class Entry:
     name: str
     title: str
     tasks: frozenset[str]
-    path: str  # "module:Class"
+    module: str  # below heldout; the class is called as the entry
     baseline: bool = False
 
+    @property
+    def path(self) -> str:
+        """Where the class is: "heldout.module:Class"."""
+        return f"heldout.{self.module}:{self.name}"
+
     def load(self) -> type[Any]:
-        module, _, name = self.path.partition(":")
-        loaded: type[Any] = getattr(importlib.import_module(module), name)
+        loaded: type[Any] = getattr(importlib.import_module(f"heldout.{self.module}"), self.name)
         return loaded
 
 
 LEARNERS: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry("BaselineRegressor", "Trivial answer", REGRESSION, "heldout.baseline:BaselineRegressor", baseline=True),
-        Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "heldout.baseline:BaselineClassifier", baseline=True),
-        Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "heldout.linear.regression:LinearRegression"),
-        Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "heldout.linear.softmax:SoftmaxClassifier"),
+        Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True),
+        Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
+        Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.regression"),
+        Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax"),
     )
-}  # fmt: skip
+}

@@ -122,7 +122,8 @@ class Problem:
         >>> from heldout.data.read import read
         >>> table = read({"size": [1.0, 2.5, 3.0, 4.5], "price": [10.5, 21.0, 29.5, 41.0]})
         >>> print(Problem.state(table, "price").paragraph)
-        Predict price, a number, from 1 column: a number. Learners are compared by RMSE, in units of price; lower is better.
+        Predict price, a number, from 1 column: a number. Learners are compared by RMSE, in units of price; lower is
+        better.
         """
         for name in (target, group, time, part, *drop, *keep):
             if name is not None and name not in table.names:

@@ -213,11 +213,11 @@ def reproduce(study: Study) -> dict[str, Any]:
 def options(study: Study) -> dict[str, Any]:
     """What a study needs to go on after it is loaded from its folder."""
     names = study.learners
-    if names is not None:
-        names = [item for item in names if isinstance(item, str)] if isinstance(names, list | tuple) else None
+    own = names is None or (isinstance(names, list | tuple) and all(isinstance(item, str) for item in names))
     return {
         "seed": study.seed,
-        "learners": names,
+        "learners": list(names) if own and names else None,
+        "resumable": own,  # learners that were passed in as objects are not in the folder
         "jobs": study.jobs,
         "time_limit": study.time_limit,
         "ledger": None if study.ledger is None else str(Path(study.ledger).absolute()),

@@ -130,6 +130,11 @@ class Study:
             The study's folder cannot be written or is in use.
         """
         tell = progress or (lambda *_: None)
+        if self._record and not self._models and not self._record["options"]["resumable"]:
+            raise WorkError(
+                "This study had learners that were passed in as objects, which are not in its folder; make a new "
+                "Study with them."
+            )
         with self._exclusive():
             started = time.perf_counter()
             if self._split is None:

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import datetime
 import decimal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 import polars as pl
 
-from heldout.data.formats import Raw, checked_names
-from heldout.data.table import Source
+from heldout.data.delimited import guarded
+from heldout.data.formats import Raw, checked_frame
+from heldout.data.table import Source, checked_names
 from heldout.errors import InputError
 
 DENSE_LIMIT = 2 * 1024**3  # bytes that a sparse matrix may take when every cell is written out
+PLAIN = (int, float, bool, str, datetime.date, datetime.datetime, datetime.time, datetime.timedelta)
 
 
 def to_raw(data: Any) -> Raw:
     """Any frame, 2-D array, sparse matrix or dict of columns as a Polars frame.
 
-    Raises InputError for anything else, for columns of different lengths, and for two columns of one name.
+    Raises InputError for anything else, for columns of different lengths, for two columns of one name, and for cells
+    that are no number, text, yes or no, or date.
+
+    >>> to_raw({"size": [1, None]}).frame.rows()
+    [(1.0,), (None,)]
     """
     if isinstance(data, pl.LazyFrame):
-        data = data.collect()
+        return _raw(guarded(data.collect, "a Polars frame", "lazy"), "a Polars frame")
     if isinstance(data, pl.DataFrame):
         return _raw(data, "a Polars frame")
     if isinstance(data, Mapping):
@@ -37,19 +43,15 @@ def to_raw(data: Any) -> Raw:
         return _raw(_from_pandas(data), "a pandas frame")
     try:
         native = nw.from_native(data)
-        frame = native.collect() if isinstance(native, nw.LazyFrame) else native
-        return _raw(frame.to_polars(), "a frame")
     except TypeError:
         kind = type(data).__name__
         raise InputError(f"A table is a path, a frame, a 2-D array or a dict of columns, not {kind}.") from None
+    frame = native.collect() if isinstance(native, nw.LazyFrame) else native
+    return _raw(frame.to_polars(), "a frame")
 
 
 def _raw(frame: pl.DataFrame, name: str) -> Raw:
-    if frame.width == 0:
-        raise InputError(f"{name} has no columns.")
-    if frame.height == 0:
-        raise InputError(f"{name} has column names but no rows.")
-    return Raw(frame, Source(name))
+    return Raw(checked_frame(frame, name), Source(name))
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> pl.DataFrame:
@@ -64,19 +66,36 @@ def _from_mapping(data: Mapping[Any, Any]) -> pl.DataFrame:
 def _series(name: str, values: Any) -> pl.Series:
     if isinstance(values, pl.Series):
         return values.alias(name)
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
-        return pl.Series(name, values)
+    if isinstance(values, np.ndarray):
+        return _from_vector(name, values)
+    if type(values).__module__.split(".")[0] == "pandas" and hasattr(values, "iloc"):
+        return _pandas_column(name, values)
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"The column {name!r} is {values!r}, not a list of values.")
     return _from_objects(name, list(values))
+
+
+def _from_vector(name: str, values: np.ndarray[Any, Any]) -> pl.Series:
+    if values.ndim != 1:
+        raise InputError(f"The column {name!r} is an array of {values.ndim} axes; a column has one.")
+    if values.dtype.kind == "f":
+        return pl.Series(name, values.astype(np.float64), nan_to_null=True)
+    if values.dtype.kind in "iub":
+        return pl.Series(name, values)
+    if values.dtype.kind in "mM":
+        return pl.Series(name, values.astype(f"{'datetime64' if values.dtype.kind == 'M' else 'timedelta64'}[us]"))
+    return _from_objects(name, values.tolist())
 
 
 def _from_array(data: np.ndarray[Any, Any]) -> pl.DataFrame:
     if data.ndim != 2:
         raise InputError(f"An array must have rows and columns (2 axes), not {data.ndim}.")
-    names = [f"x{i}" for i in range(data.shape[1])]
-    return pl.DataFrame([_series(name, data[:, i]) for i, name in enumerate(names)])
+    return pl.DataFrame([_from_vector(f"x{i}", data[:, i]) for i in range(data.shape[1])])
 
 
 def _from_sparse(data: Any) -> pl.DataFrame:
+    if data.ndim != 2:
+        raise InputError(f"A sparse matrix must have rows and columns (2 axes), not {data.ndim}.")
     rows, columns = data.shape
     if rows * columns * 8 > DENSE_LIMIT:
         raise InputError(
@@ -96,49 +115,61 @@ def _pandas_column(name: str, values: Any) -> pl.Series:
     kind = str(values.dtype)
     if kind.startswith("datetime64"):
         naive = values.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(values.dtype, "tz", None) else values
-        return pl.Series(name, naive.to_numpy().astype("datetime64[us]"))
-    if kind.startswith("timedelta64"):
-        return pl.Series(name, values.to_numpy().astype("timedelta64[us]"))
-    if (
-        isinstance(values.to_numpy(), np.ndarray)
-        and getattr(values.dtype, "kind", "O") in "fiub"
-        and not hasattr(values.dtype, "na_value")
-    ):
-        return pl.Series(name, values.to_numpy(), nan_to_null=values.dtype.kind == "f")
+        return _from_vector(name, naive.to_numpy())
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiubm":
+        return _from_vector(name, values.to_numpy())
     missing = values.isna().to_numpy()
-    cells = values.astype(object).tolist()
-    return _from_objects(name, [None if gone else cell for cell, gone in zip(cells, missing, strict=True)])
+    cells = [None if gone else cell for cell, gone in zip(values.astype(object).tolist(), missing, strict=True)]
+    if kind == "category":
+        return pl.Series(name, [None if cell is None else _level(cell) for cell in cells], dtype=pl.Categorical)
+    return _from_objects(name, cells)
+
+
+def _level(cell: Any) -> str:
+    """A level as text, spelled as numbers and truth values are when they are read as categories."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _from_objects(name: str, cells: Sequence[Any]) -> pl.Series:
     """Python objects: of one plain type as that type, mixed ones as text."""
     cells = [_plain(cell) for cell in cells]
     kinds = {type(cell) for cell in cells if cell is not None}
-    if (
-        kinds <= {int, float}
-        or kinds <= {bool}
-        or kinds <= {str}
-        or kinds <= {datetime.date}
-        or kinds <= {datetime.datetime}
-    ):
-        return pl.Series(
-            name, [float(c) if isinstance(c, int) and not isinstance(c, bool) else c for c in cells], strict=False
-        )
-    if kinds <= {datetime.timedelta}:
-        return pl.Series(name, cells)
-    odd = kinds - {str, int, float, bool, datetime.date, datetime.datetime}
+    odd = kinds - set(PLAIN)
     if odd:
         raise InputError(
-            f"The column {name!r} holds values of the type {sorted(k.__name__ for k in odd)[0]}; a cell is a number, a text, yes or no, or a date."
+            f"The column {name!r} holds values of the type {min(kind.__name__ for kind in odd)}; a cell is a number, a "
+            "text, yes or no, or a date."
         )
+    if kinds <= {int, float}:
+        return pl.Series(name, [None if cell is None else _float(cell) for cell in cells], dtype=pl.Float64)
+    if kinds <= {datetime.date, datetime.datetime}:
+        return pl.Series(name, [_moment(cell) for cell in cells], dtype=pl.Datetime("us"))
+    if len(kinds) == 1:
+        return pl.Series(name, cells)
     return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+
+
+def _float(cell: float) -> float:
+    try:
+        return float(cell)
+    except OverflowError:  # a whole number beyond the largest float64
+        return float("inf")
+
+
+def _moment(cell: Any) -> datetime.datetime | None:
+    """A date as its midnight; a moment with a time zone as UTC."""
+    if cell is None or not isinstance(cell, datetime.datetime):
+        return cell and datetime.datetime(cell.year, cell.month, cell.day)
+    return cell if cell.tzinfo is None else cell.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 def _plain(cell: Any) -> Any:
     if isinstance(cell, np.generic):
-        cell = cell.item()
+        cell = cell.astype("datetime64[us]").item() if isinstance(cell, np.datetime64) else cell.item()
     if isinstance(cell, decimal.Decimal):
-        return float(cell)
+        return None if cell.is_nan() else float(cell)
     if cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType"):
         return None
     return cell.to_pydatetime() if hasattr(cell, "to_pydatetime") else cell

@@ -119,6 +119,26 @@ class Table:
         return f"<table><caption>{html.escape(self.source.name)}, {len(self):,} rows</caption>{head}{cells}</table>"
 
 
+def checked_names(names: Sequence[str], source: str) -> list[str]:
+    """The names, each one there and different; an unnamed first column, an index, is called 'row'.
+
+    Raises InputError, with the column's position, for one without a name and for two of the same name.
+
+    >>> checked_names(["", "size"], "towns.csv")
+    ['row', 'size']
+    """
+    found = list(names)
+    if found and not found[0] and "row" not in found:
+        found[0] = "row"
+    first: dict[str, int] = {}
+    for position, name in enumerate(found, 1):
+        if not name:
+            raise InputError(f"{source}: column {position} has no name; give it one in the first line.")
+        if first.setdefault(name, position) != position:
+            raise InputError(f"{source}: columns {first[name]} and {position} are both called {name!r}; rename one.")
+    return found
+
+
 def columns_from_schema(schema: Any, state: State) -> tuple[Column, ...]:
     """The columns that `Table.schema` wrote, checked; `state.fail` says what is wrong."""
     if not isinstance(schema, list) or not schema:

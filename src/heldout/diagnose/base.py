@@ -15,6 +15,7 @@ from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.problem import Problem
 from heldout.seal import SealedTest
+from heldout.words import number, percent
 
 Severity = Literal["good", "info", "warning", "error"]
 FAMILY_ERROR = 0.05  # chance of any false alarm in a study's learners, all questions together
@@ -87,6 +88,11 @@ class Evidence:
     def level(self) -> float:
         """Confidence of each interval so that all of them hold together with 95% (Bonferroni)."""
         return 1 - FAMILY_ERROR / (QUESTIONS * max(1, len(self.fitted)))
+
+
+def around(score: Score) -> str:
+    """The interval of a difference in words: "98.3% interval 0.01 to 0.04"."""
+    return f"{percent(round(score.level, 3))} interval {number(score.low)} to {number(score.high)}"
 
 
 class Check(ABC):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
+from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable, around
 from heldout.fitting import Fitted
 from heldout.intervals import Score
-from heldout.words import number, percent
+from heldout.words import number
 
 MATERIAL = 0.10  # of the gain over the trivial answer that train promises
 
@@ -61,8 +61,8 @@ class Fit(Check):
     def _numbers(fitted: Fitted, evidence: Evidence, gap: Score) -> str:
         train, validation = fitted.scored
         return (
-            f"{evidence.problem.criterion.title} is {number(train.value)} on train and {number(validation.value)} on validation: "
-            f"a gap of {number(gap.value)} ({percent(round(gap.level, 3))} interval {number(gap.low)} to {number(gap.high)})."
+            f"Its {evidence.problem.criterion.title} is {number(train.value)} on train, {number(validation.value)} on "
+            f"validation: a gap of {number(gap.value)} ({around(gap)})."
         )
 
     @staticmethod

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
+from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable, around
 from heldout.fitting import Fitted
-from heldout.words import number, percent
+from heldout.words import number
 
 
 class BetterThanTrivial(Check):
@@ -27,8 +27,8 @@ class BetterThanTrivial(Check):
         gain = theirs.loss_minus(ours, evidence.level, paired=True)
         criterion = evidence.problem.criterion.title
         numbers = (
-            f"{criterion} on validation {number(ours.value)} against {number(theirs.value)}, better by {number(gain.value)} "
-            f"({percent(round(gain.level, 3))} interval {number(gain.low)} to {number(gain.high)})"
+            f"{criterion} on validation {number(ours.value)} against {number(theirs.value)}, better by "
+            f"{number(gain.value)} ({around(gain)})"
         )
         given = {"gain": gain, "learner": ours.value, "trivial": theirs.value}
         if gain.low > 0:
