@@ -62,6 +62,7 @@ def test_many_rows_are_put_together_without_changing_the_interval() -> None:
     errors = rng.normal(size=n)
     score = replicates("mse", np.zeros(n), Prediction(value=errors)).score()
     half = 1.96 * np.std(errors**2) / np.sqrt(n)
+    assert len(np.unique(Sample.of(np.arange(n), 0).cluster)) == CLUSTERS
     assert score.high - score.low == pytest.approx(2 * half, rel=0.08)
 
 

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 
 import heldout.study
-from heldout import Study
+from heldout import Study, persist
 from heldout.errors import InputError, SealError, WorkError
 
 
@@ -180,3 +180,16 @@ def test_findings_do_not_change_with_the_test_rows() -> None:
     one, two = (Study(given, "y", part="part").fit() for given in (frame, changed))
     assert [f.to_json() for f in one.findings] == [f.to_json() for f in two.findings]
     assert one.leaderboard[0]["validation"] == two.leaderboard[0]["validation"]
+
+
+def test_everything_learned_is_learned_from_train() -> None:
+    """Other validation and test rows, the same encoder and the same learner, bit for bit."""
+    frame = numbers(300).with_columns(part=pl.Series(["train"] * 180 + ["val"] * 60 + ["test"] * 60))
+    elsewhere = pl.col("part") != "train"
+    changed = frame.with_columns(
+        x=pl.when(elsewhere).then(pl.col("x") * 50).otherwise(pl.col("x")),
+        colour=pl.when(elsewhere).then(pl.lit("violet")).otherwise(pl.col("colour")),
+    )
+    one, two = (Study(given, "y", part="part").fit().model for given in (frame, changed))
+    assert persist.dumps(one.encoder) == persist.dumps(two.encoder)
+    assert persist.dumps(one.estimator) == persist.dumps(two.estimator)

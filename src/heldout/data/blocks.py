@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,10 @@ def _spread(values: Array) -> float:
         return 1.0
     low, first, third, high = np.quantile(values, [0, 0.25, 0.75, 1])
     if third > first:
-        return float(third - first)
-    return float(high - low) / 2 if high > low else 1.0
+        spread = third - first
+    else:
+        spread = high / 2 - low / 2 if high > low else 1.0
+    return float(np.clip(spread, 1e-300, 1e300))
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Numbers:
             warnings.simplefilter("ignore")
             imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
         median = np.nan_to_num(imputer.statistics_)
-        gone = np.isnan(values)
+        gone = np.asarray(np.isnan(values))
         scale = np.array([_spread(column[~empty]) for column, empty in zip(values.T, gone.T, strict=True)])
         indicated = [name for name, gap in zip(frame.columns, gone.any(axis=0), strict=True) if gap]
         return cls(frame.columns, median, scale, squashed, indicated)
@@ -64,9 +66,11 @@ class Numbers:
     def apply(self, frame: pl.DataFrame) -> Array:
         values = _matrix(frame.select(self.names))
         gone = np.isnan(values)
-        scaled = (np.where(gone, self.median, values) - self.median) / self.scale
+        with np.errstate(over="ignore"):  # the largest float64 less its median may be infinite
+            scaled = (np.where(gone, self.median, values) - self.median) / self.scale
+        scaled = np.clip(scaled, -1e300, 1e300)
         if self.squashed:
-            scaled /= np.sqrt(1 + (scaled / FARTHEST) ** 2)
+            scaled /= np.hypot(1, scaled / FARTHEST)
         columns = [self.names.index(name) for name in self.indicated]
         return np.concatenate([scaled, gone[:, columns].astype(float)], axis=1)
 
@@ -88,7 +92,9 @@ class Numbers:
             state.boolean("squashed"),
             state.texts("indicated"),
         )
-        if not set(block.indicated) <= set(names):
+        if len(set(names)) != len(names) or len(set(block.indicated)) != len(block.indicated):
+            state.fail("it has a column twice")
+        if not names or not set(block.indicated) <= set(names):
             state.fail("it marks missing values of a column that it does not have")
         return block
 
@@ -138,8 +144,8 @@ class Levels:
     @classmethod
     def from_state(cls, state: State) -> Levels:
         levels = state.texts("levels")
-        if len(set(levels)) != len(levels):
-            state.fail("it has a level twice")
+        if not levels or len(set(levels)) != len(levels):
+            state.fail("it has no level, or one twice")
         return cls(state.text("name"), levels, state.boolean("rare"), state.boolean("missing"))
 
 
@@ -173,15 +179,17 @@ class Dates:
     def learn(cls, values: pl.Series) -> Dates:
         frame = _date_parts(values, list(PARTS))
         kept = [name for name in frame.columns if frame[name].drop_nulls().n_unique() > 1]
+        kept = kept or frame.columns[:1]  # one date only, which may be missing
         parts = [name.removeprefix(f"{values.name}: ") for name in kept]
-        return cls(values.name, parts, Numbers.learn(frame.select(kept), squashed=False))
+        numbers = Numbers.learn(frame.select(kept), squashed=False)
+        return cls(values.name, parts, replace(numbers, indicated=numbers.indicated[:1]))
 
     def apply(self, values: pl.Series) -> Array:
         return self.numbers.apply(_date_parts(values, self.parts))
 
     @property
     def features(self) -> list[str]:
-        return self.numbers.features
+        return [*self.numbers.names, *[f"{self.name} is missing"] * len(self.numbers.indicated)]
 
     def to_state(self) -> dict[str, Any]:
         return vars(self)
@@ -192,7 +200,7 @@ class Dates:
         if not set(parts) <= set(PARTS):
             state.fail("it has a part of a date that this version does not know")
         numbers = state.object("numbers", Numbers)
-        if numbers.names != [f"{name}: {part}" for part in parts]:
+        if not parts or numbers.names != [f"{name}: {part}" for part in parts]:
             state.fail("the parts of its dates do not fit their numbers")
         return cls(name, parts, numbers)
 

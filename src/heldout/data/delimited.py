@@ -249,10 +249,10 @@ class _Body:
 
     def _refuse(self, begin: int, fields: int, row: int) -> NoReturn:
         line = self.line + self.text.count(b"\n", 0, begin)
-        width = len(self.names)
+        width = "is 1 column" if len(self.names) == 1 else f"are {len(self.names)} columns"
         raise InputError(
-            f"{self.source}, line {line:,} has {fields} field{'s' * (fields != 1)}, but there {'are' if width > 1 else 'is'} "
-            f"{width} column{'s' * (width != 1)} (row {row:,}); put fields that hold the delimiter in quotes, or name "
+            f"{self.source}, line {line:,} has {fields} field{'s' * (fields != 1)}, but there "
+            f"{width} (row {row:,}); put fields that hold the delimiter in quotes, or name "
             "another delimiter (--delimiter)."
         )
 
@@ -265,6 +265,8 @@ def guarded(read: Callable[[], pl.DataFrame], source: str, what: str) -> pl.Data
     """What `read` returns; every error of Polars, its panics too, as one InputError."""
     try:
         return read()
+    except InputError:
+        raise
     except (Exception, pl.exceptions.PanicException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{source} is not a whole {what} file: {reason}.") from error

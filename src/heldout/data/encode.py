@@ -20,7 +20,7 @@ Block = Levels | Dates | Strings
 class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Numbers for every column of a table, by its kind.
 
-    Numbers and booleans: the median where missing, a column that marks it, standard scaling. Categories of up to
+    Numbers and booleans: the median where missing, a column that marks it, robust scaling. Categories of up to
     `most_levels` levels: one column a level, the rare ones together, missing a level of its own. Categories of more
     levels, and texts: skrub's StringEncoder. Dates: their parts. See docs/tables.md.
 
@@ -81,7 +81,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _count(self) -> None:
         numbers = self.numbers_.features if self.numbers_ else []
-        self.feature_names_out_: list[str] = [*numbers, *(name for block in self.blocks_ for name in block.features)]
+        names = [*numbers, *(name for block in self.blocks_ for name in block.features)]
+        self.feature_names_out_: list[str] = _different(names)
         self.n_features_out_: int = len(self.feature_names_out_)
 
     def transform(self, table: Table) -> Array:
@@ -98,9 +99,23 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         made = cls(most_levels=state.integer("most_levels", low=1), components=state.integer("components", low=1))
         made.columns_ = state.texts("columns")
         made.numbers_ = state.object("numbers", Numbers) if state.optional("numbers") else None
-        made.blocks_ = state.objects("blocks", (Levels, Dates, Strings))  # type: ignore[arg-type]
+        made.blocks_ = state.objects("blocks", (Levels, Dates, Strings))
         used = [*(made.numbers_.names if made.numbers_ else []), *(block.name for block in made.blocks_)]
         if len(set(used)) != len(used) or not set(used) <= set(made.columns_):
             state.fail("its parts encode a column twice, or one that it does not have")
         made._count()
         return made
+
+
+def _different(names: list[str]) -> list[str]:
+    """The names, the later of two that are equal with a number: a town may be called "missing"."""
+    if len(set(names)) == len(names):
+        return names
+    made: list[str] = []
+    for name in names:
+        number, free = 1, name
+        while free in made:
+            number += 1
+            free = f"{name} ({number})"
+        made.append(free)
+    return made

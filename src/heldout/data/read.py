@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import polars as pl
 
 from heldout.data import frames
 from heldout.data.formats import Raw, load
-from heldout.data.recognise import parse_for, read_as, recognise
+from heldout.data.recognise import LONG_CODES, missing_marks, parse_for, read_as, recognise
 from heldout.data.table import KINDS, Column, Source, Table
 from heldout.errors import InputError, suggest
+
+NUMBER_MARK = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+MOST_WHOLE = 2**53  # whole numbers beyond it are not all different as float64
 
 
 def read(
@@ -54,7 +59,7 @@ def read(
     'number'
     """
     if isinstance(data, Table):
-        return data if not kinds else _table(Raw(data.frame, data.source), kinds, missing)
+        return _with_kinds(data, kinds or {}, missing)
     return _table(as_raw(data, delimiter=delimiter, sheet=sheet), kinds or {}, missing)
 
 
@@ -65,12 +70,26 @@ def as_raw(data: Any, *, delimiter: str | None = None, sheet: str | None = None)
     return load(data, delimiter, sheet) if isinstance(data, str | os.PathLike) else frames.to_raw(data)
 
 
-def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
+def _check_kinds(kinds: Mapping[str, str], names: Sequence[str], source: Source) -> None:
     for name, kind in kinds.items():
-        if name not in raw.frame.columns:
-            raise InputError(f"{raw.source.name} has no column {name!r}.{suggest(name, raw.frame.columns)}")
+        if name not in names:
+            raise InputError(f"{source.name} has no column {name!r}.{suggest(name, names)}")
         if kind not in KINDS:
             raise InputError(f"There is no kind {kind!r}.{suggest(kind, KINDS)}")
+
+
+def _with_kinds(table: Table, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
+    """The table with some columns read anew, from the values that it has."""
+    if not kinds:
+        return table
+    _check_kinds(kinds, table.names, table.source)
+    anew = _table(Raw(table.frame.select(list(kinds)), table.source), kinds, missing)
+    columns = tuple(anew.column(column.name) if column.name in kinds else column for column in table.columns)
+    return Table(table.frame.with_columns(anew.frame.get_columns()), columns, table.source)
+
+
+def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
+    _check_kinds(kinds, raw.frame.columns, raw.source)
     columns, values = [], []
     for series in raw.frame.get_columns():
         column = _column(series, kinds.get(series.name), missing, raw.source)
@@ -82,8 +101,8 @@ def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
 def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source: Source) -> Column:
     found, note = _typed_kind(series, source)
     if found is not None:
-        kind = asked or found
-        return Column(series.name, kind, {}, note if asked is None else "as asked")
+        parse = {"missing": missing_marks(asked or found, missing)} if missing else {}
+        return Column(series.name, asked or found, parse, note if asked is None else "as asked")
     if asked is not None:
         return Column(series.name, asked, parse_for(series.cast(pl.String), asked, missing), "as asked")
     kind, parse, note = recognise(series.cast(pl.String), missing)
@@ -97,6 +116,8 @@ def _typed_kind(series: pl.Series, source: Source) -> tuple[str | None, str]:
         return None, ""
     if kind == pl.Boolean:
         return "boolean", ""
+    if kind.is_integer() and max(-int(series.min() or 0), int(series.max() or 0)) > MOST_WHOLE:  # type: ignore[call-overload]
+        return "category", LONG_CODES
     if kind.is_numeric():
         return "number", ""
     if kind in (pl.Date, pl.Datetime):
@@ -124,7 +145,7 @@ def _values(series: pl.Series, column: Column, source: Source) -> pl.Series:
     if wrong.any():
         _refuse(series, column, wrong, source)
     if column.kind == "number":
-        values = _finite(values, series, column, source)
+        values = _finite(_without(values, column.parse.get("missing", ())), series, column, source)
     return values.alias(column.name)
 
 
@@ -155,7 +176,15 @@ def _as_number(series: pl.Series) -> pl.Series:
     return series.cast(pl.Float64).fill_nan(None)
 
 
+def _without(values: pl.Series, marks: Sequence[str]) -> pl.Series:
+    """Numbers that stand for a missing value, like "-999", however they are written."""
+    numbers = [float(mark) for mark in marks if NUMBER_MARK.fullmatch(mark)]
+    return values.set(values.is_in(numbers), None) if numbers else values
+
+
 def _as_text(series: pl.Series) -> pl.Series:
+    if series.dtype in (pl.Duration, pl.Time, pl.Decimal):
+        series = _as_number(series)
     if series.dtype.is_float():
         whole = (series == series.round(0)) & (series.abs() < 1e15)
         return pl.select(
@@ -178,8 +207,8 @@ def _finite(values: pl.Series, series: pl.Series, column: Column, source: Source
     if infinite.any():
         row = int(infinite.arg_true()[0])
         raise InputError(
-            f"{source.name}: the column {column.name!r} is infinite in row {row + 1:,} ({series[row]}); replace it by a "
-            "number or leave it empty."
+            f"{source.name}: the column {column.name!r} is infinite in row {row + 1:,} ({str(series[row])[:60]}); "
+            "replace it by a number or leave it empty."
         )
     return values
 
@@ -224,12 +253,13 @@ def conform(
     chosen = tuple(column for column in columns if column.name in there)
     if missing:
         chosen = tuple(
-            Column(c.name, c.kind, {**c.parse, "missing": [*c.parse.get("missing", ()), *missing]}, c.note)
+            replace(c, parse={**c.parse, "missing": [*c.parse.get("missing", missing_marks(c.kind, ())), *missing]})
             for c in chosen
         )
     values = [_values(raw.frame[column.name], column, raw.source) for column in chosen]
-    notices = [f"Not used: {', '.join(repr(n) for n in sorted(there - {c.name for c in columns}))}."]
-    return Table(pl.DataFrame(values), chosen, raw.source), notices if there - {c.name for c in columns} else []
+    unused = sorted(there - {column.name for column in columns})
+    notices = [f"Not used: {', '.join(repr(name) for name in unused)}."] if unused else []
+    return Table(pl.DataFrame(values), chosen, raw.source), notices
 
 
 def _lacks(lacking: Sequence[str], raw: Raw) -> None:

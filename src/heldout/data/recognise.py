@@ -19,17 +19,17 @@ WORDS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off")
 CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"
 STYLES = {  # name: (shape of the digits, what to remove, the decimal mark)
     "plain": (r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", "", "."),
-    "comma": (r"\d{1,3}(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+", ",", "."),
-    "point": (r"\d{1,3}(?:\.\d{3})+(?:,\d*)?|\d+,?\d*", ".", ","),
+    "comma": (r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+", ",", "."),
+    "point": (r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?|\d+,?\d*", ".", ","),
     "space": (r"\d{1,3}(?:[ \u00a0\u202f']\d{3})+(?:[.,]\d*)?|\d+[.,]?\d*", " \u00a0\u202f'", ","),
 }
 DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y",
         "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y")  # fmt: skip
 TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S%.f", "T%H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p",
-         "T%H:%M:%SZ", "T%H:%M:%S%.fZ", "T%H:%M:%S%z", " %H:%M:%S%z", "T%H:%M:%S%.f%z")  # fmt: skip
-OTHER_ORDER = {"%m/%d": "%d/%m", "%m-%d": "%d-%m"}
+         "T%H:%M:%SZ", "T%H:%M:%S%.fZ", "T%H:%M:%S%z", " %H:%M:%S%z", "T%H:%M:%S%.f%z", " %H:%M:%S%.f%z")  # fmt: skip
 SAMPLE = 200
 LONG_DIGITS = 16  # more digits than a float64 holds
+LONG_CODES = "codes of more digits than a number can hold"
 TEXT_WORDS = 3.0
 TEXT_DISTINCT = 0.3
 TEXT_LEAST = 30
@@ -38,42 +38,57 @@ Found = tuple[str, dict[str, Any], str]  # kind, parse, note
 
 
 def recognise(texts: pl.Series, missing: Sequence[str] = ()) -> Found:
-    """The kind of a column of texts, how it is read, and what to say about it."""
+    """The kind of a column of texts, how it is read, and what to say about it.
+
+    Parameters
+    ----------
+    texts : polars.Series of String
+    missing : sequence of str
+        Texts that stand for a missing value, besides `CERTAIN` and, in a column of numbers, dates or yes and no,
+        `DOUBTFUL`.
+
+    >>> recognise(pl.Series(["$3", "$1,250", "-"]))[0::2]
+    ('number', "numbers written as text, like '$1,250'; '-' read as missing")
+    """
+    if _plainly_numbers(texts):
+        return "number", _with_missing({"style": "plain", "percent": False}, "number", missing), ""
     stripped = texts.str.strip_chars()
-    marks = [*CERTAIN, *missing]
-    values = stripped.filter(~stripped.is_in([*marks, *DOUBTFUL]) & stripped.is_not_null())
-    if values.is_empty():  # nothing, or only words that may be levels
-        levels = stripped.filter(~stripped.is_in(marks) & stripped.is_not_null())
-        return "category", _with_missing({}, stripped, marks), "" if len(levels) else "no value at all"
-    distinct = values.unique()
+    filled = stripped.filter(~stripped.is_in([*CERTAIN, *missing]) & stripped.is_not_null())
+    distinct = filled.filter(~filled.is_in(DOUBTFUL)).unique()
     for find in (_find_numbers, _find_words, _find_dates):
-        found = find(distinct)
+        found = find(distinct) if len(distinct) else None
         if found is not None:
             kind, parse, note = found
-            parse = _with_missing(parse, stripped, [*marks, *DOUBTFUL])
-            return kind, parse, _joined(note, _missing_note(parse, kind))
-    kind, note = _find_texts(stripped.filter(~stripped.is_in(marks) & stripped.is_not_null()))
-    parse = _with_missing({}, stripped, marks)
-    return kind, parse, _joined(note, _missing_note(parse, kind))
+            said = _missing_note(stripped, kind, missing)
+            return kind, _with_missing(parse, kind, missing), "; ".join(filter(None, (note, said)))
+    note = _missing_note(stripped, "category", missing) if len(filled) else "no value at all"
+    return _find_texts(filled), _with_missing({}, "category", missing), note
 
 
-def _with_missing(parse: dict[str, Any], stripped: pl.Series, marks: Sequence[str]) -> dict[str, Any]:
-    used = stripped.filter(stripped.is_in(list(marks))).unique().to_list()
-    return {**parse, "missing": sorted(set(used) | set(CERTAIN))}
+def _with_missing(parse: dict[str, Any], kind: str, missing: Sequence[str]) -> dict[str, Any]:
+    return {**parse, "missing": missing_marks(kind, missing)}
 
 
-def _missing_note(parse: Mapping[str, Any], kind: str) -> str:
-    said = [mark for mark in parse["missing"] if mark not in CERTAIN or mark == "?"]
-    said = [mark for mark in said if mark in DOUBTFUL or kind != "category"]
-    said = [mark for mark in said if mark != "?"]
-    return f"{', '.join(repr(mark) for mark in said)} read as missing" if said else ""
+def missing_marks(kind: str, missing: Sequence[str]) -> list[str]:
+    """The texts that stand for a missing value: "None" may be a level, but it is no number."""
+    return list(dict.fromkeys([*CERTAIN, *(DOUBTFUL if kind in READERS else ()), *missing]))
 
 
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
+def _missing_note(stripped: pl.Series, kind: str, missing: Sequence[str]) -> str:
+    telling = [mark for mark in missing_marks(kind, missing) if mark not in CERTAIN]
+    used = stripped.filter(stripped.is_in(telling)).unique().sort().to_list()
+    return f"{', '.join(repr(mark) for mark in used)} read as missing" if used else ""
 
 
 # Numbers ---------------------------------------------------------------------------------------------------
+
+
+def _plainly_numbers(texts: pl.Series) -> bool:
+    """Whether every filled cell is a number as computers write them, and none can be a code; the quick way in."""
+    numbers = texts.cast(pl.Float64, strict=False)
+    if numbers.null_count() > texts.null_count() or numbers.null_count() == len(texts) or numbers.is_nan().any():
+        return False
+    return bool((numbers != numbers.floor()).any())
 
 
 def _find_numbers(distinct: pl.Series) -> Found | None:
@@ -92,12 +107,13 @@ def _find_numbers(distinct: pl.Series) -> Found | None:
 
 
 def _codes_or_numbers(distinct: pl.Series) -> Found:
-    digits = distinct.filter(distinct.str.contains(r"^\d+$"))
-    zeros = digits.str.contains(r"^0\d")
-    if zeros.any() and digits.str.len_chars().n_unique() == 1:
-        return "category", {}, f"codes with leading zeros, like {digits.filter(zeros).sort()[0]!r}"
-    if len(digits) and int(digits.str.len_chars().max()) >= LONG_DIGITS:  # type: ignore[arg-type]
-        return "category", {}, "codes of more digits than a number can hold"
+    lengths = distinct.str.len_chars()
+    if distinct.str.contains(r"^\d+$").all():
+        zeros = distinct.filter(distinct.str.contains(r"^0\d")).sort()
+        if len(zeros) and lengths.n_unique() == 1:
+            return "category", {}, f"codes with leading zeros, like {zeros[0]!r}"
+        if int(lengths.max()) >= LONG_DIGITS:  # type: ignore[arg-type]
+            return "category", {}, LONG_CODES
     return "number", {"style": "plain", "percent": False}, ""
 
 
@@ -118,21 +134,20 @@ def _matches(values: pl.Series, style: str, percent: bool) -> bool:
 
 
 def _read_numbers(values: pl.Series, parse: Mapping[str, Any]) -> pl.Series:
-    """Texts as Float64; null where a text is none of this style (nor a plain number)."""
-    plain = values.cast(pl.Float64, strict=False)
+    """Texts as Float64; null where a text is none of this style (nor, where points are decimal, a plain number)."""
     style, percent = str(parse.get("style", "plain")), bool(parse.get("percent", False))
-    if style not in STYLES or (style == "plain" and not percent and plain.null_count() == values.null_count()):
+    if style not in STYLES:
+        style = "plain"
+    plain = values.cast(pl.Float64, strict=False)
+    if style == "plain" and not percent and plain.null_count() == values.null_count():
         return plain
-    ok = values.str.contains(_pattern(style, percent))
+    fits = values.str.contains(_pattern(style, percent))
     _, removed, mark = STYLES[style]
-    cleaned = values.str.replace_all(rf"{CURRENCY}|%|\s|[()]", "")
-    for character in removed:
-        cleaned = cleaned.str.replace_all(character, "", literal=True)
-    numbers = cleaned.str.replace(mark, ".", literal=True).cast(pl.Float64, strict=False)
-    negative = values.str.contains(r"^\(")
-    signed = pl.select(pl.when(negative).then(-numbers).otherwise(numbers)).to_series()
-    scaled = signed / 100 if percent else signed
-    return pl.select(pl.when(ok).then(scaled).otherwise(None if percent else plain)).to_series()
+    cleaned = values.str.replace_all(rf"{CURRENCY}|[%()\s{removed}]", "").str.replace(mark, ".", literal=True)
+    numbers = cleaned.cast(pl.Float64, strict=False) / (100 if percent else 1)
+    signed = pl.when(values.str.contains(r"^\(")).then(-numbers).otherwise(numbers)
+    other = plain if style in ("plain", "comma") and not percent else pl.lit(None, pl.Float64)
+    return pl.select(pl.when(fits).then(signed).otherwise(other)).to_series()
 
 
 # Yes and no ------------------------------------------------------------------------------------------------
@@ -143,22 +158,18 @@ def _find_words(distinct: pl.Series) -> Found | None:
         return None
     words = set(distinct.str.to_lowercase().to_list())
     for yes, no in WORDS:
-        if words == {yes, no} or (words <= {yes, no} and len(yes) > 1):
-            return (
-                "boolean",
-                {"true": yes, "false": no},
-                f"{yes!r} and {no!r} read as yes and no" if yes != "true" else "",
-            )
+        if words == {yes, no} or (words and words <= {yes, no} and len(yes) > 1):
+            note = f"{yes!r} and {no!r} read as yes and no" if yes not in ("true", "yes") else ""
+            return "boolean", {"true": yes, "false": no}, note
     return None
 
 
 def _read_words(values: pl.Series, parse: Mapping[str, Any]) -> pl.Series:
     lowered = values.str.to_lowercase()
-    yes, no = [str(parse.get("true", "true"))], [str(parse.get("false", "false"))]
-    yes, no = [*yes, *(y for y, _ in WORDS), "1"], [*no, *(n for _, n in WORDS), "0"]
-    return pl.select(
-        pl.when(lowered.is_in(yes)).then(True).when(lowered.is_in(no)).then(False).otherwise(None)
-    ).to_series()
+    yes = [str(parse.get("true", "true")), *(word for word, _ in WORDS), "1"]
+    no = [str(parse.get("false", "false")), *(word for _, word in WORDS), "0"]
+    said = pl.when(lowered.is_in(yes)).then(True).when(lowered.is_in(no)).then(False).otherwise(None)
+    return pl.select(said).to_series()
 
 
 # Dates -----------------------------------------------------------------------------------------------------
@@ -166,18 +177,24 @@ def _read_words(values: pl.Series, parse: Mapping[str, Any]) -> pl.Series:
 
 def _find_dates(distinct: pl.Series) -> Found | None:
     sample = distinct.head(SAMPLE)
-    if not sample.str.contains(r"^\D{0,10}\d{1,4}[-/. ]").all():
+    if not sample.str.contains(r"^\D{0,10}\d{1,4}[-/., ]").all():
         return None
     fits = [form for form in _formats(sample) if _strptime(distinct, form).null_count() == 0]
     if not fits:
         return None
-    form, note = fits[0], ""
-    other = next((form.replace(a, b) for a, b in OTHER_ORDER.items() if a in form), None)
-    if other in fits:
-        note = "dates read as month, day, year (day, month, year would fit as well)"
-    elif form.startswith(("%m/", "%d/", "%m-", "%d-%m")):
-        note = f"dates read as {'month, day' if form.startswith('%m') else 'day, month'}, year"
-    return "date", {"format": form}, note
+    form = fits[0]
+    note = f"dates read as {_order(form)}" if _order(form) else ""
+    if any(_order(other) not in ("", _order(form)) for other in fits):
+        other = next(_order(other) for other in fits if _order(other) not in ("", _order(form)))
+        note += f" ({other} would fit as well)"
+    return "date", {"format": form}, note + ("; times read as UTC" if note else "times read as UTC") * ("%z" in form)
+
+
+def _order(form: str) -> str:
+    """How a day of two-digit numbers is read; "" for formats that leave no doubt."""
+    if not form.startswith(("%d/", "%d-%m", "%d.", "%m/", "%m-")):
+        return ""
+    return "day, month, year" if form.startswith("%d") else "month, day, year"
 
 
 def _formats(sample: pl.Series) -> list[str]:
@@ -191,39 +208,60 @@ def _formats(sample: pl.Series) -> list[str]:
 
 
 def _strptime(values: pl.Series, form: str) -> pl.Series:
-    read = values.str.to_datetime(
-        form, time_unit="us", strict=False, exact=True, time_zone="UTC" if "%z" in form else None
-    )
-    return read.dt.replace_time_zone(None) if "%z" in form else read
+    """Texts as Datetime in UTC; null where a text is not of this format (a year has four digits)."""
+    zone = "UTC" if "%z" in form else None
+    whole = values.set(~values.str.contains(r"\d{4}"), None) if "%Y" in form else values
+    read = whole.str.to_datetime(form, time_unit="us", strict=False, exact=True, time_zone=zone)
+    return read.dt.replace_time_zone(None) if zone else read
 
 
 def _read_dates(values: pl.Series, parse: Mapping[str, Any]) -> pl.Series:
-    """Texts as Datetime, in the remembered format, or in another that all of them have."""
-    form = str(parse.get("format", "%Y-%m-%d"))
-    read = _strptime(values, form)
-    if read.null_count() > values.null_count() and (found := _find_dates(values.drop_nulls().unique())) is not None:
-        return _strptime(values, found[1]["format"])
+    """Texts as Datetime in the remembered format; what it does not fit, in one of the same order of day and month.
+
+    Each row is read by itself, whatever the other rows hold.
+    """
+    known = str(parse.get("format", DAYS[0]))
+    read = _strptime(values, known)
+    for form in (day + time for day, time in product(DAYS, TIMES) if _order(day) in ("", _order(known))):
+        left = read.is_null() & values.is_not_null()
+        if not left.any():
+            break
+        if "%y" not in form or "%y" in known:
+            read = read.zip_with(~left, _strptime(values.set(~left, None), form))
     return read
 
 
 # Categories and texts --------------------------------------------------------------------------------------
 
 
-def _find_texts(values: pl.Series) -> tuple[str, str]:
+def _find_texts(values: pl.Series) -> str:
     distinct = values.n_unique()
     words = float(values.head(5000).str.count_matches(r"\S+").mean() or 0)  # type: ignore[arg-type]
-    if words >= TEXT_WORDS and distinct >= TEXT_LEAST and distinct > TEXT_DISTINCT * len(values):
-        return "text", ""
-    return "category", ""
+    wordy = words >= TEXT_WORDS and distinct >= TEXT_LEAST and distinct > TEXT_DISTINCT * len(values)
+    return "text" if wordy else "category"
 
 
 READERS = {"number": _read_numbers, "boolean": _read_words, "date": _read_dates}
 
 
 def read_as(texts: pl.Series, kind: str, parse: Mapping[str, Any]) -> tuple[pl.Series, pl.Series]:
-    """Texts as values of a kind, and a mask of those that cannot be read so."""
+    """Texts as values of a kind, and a mask of those that cannot be read so.
+
+    Parameters
+    ----------
+    texts : polars.Series of String
+    kind : "number", "boolean", "category", "date" or "text"
+    parse : mapping
+        What `recognise` or `parse_for` found.
+
+    >>> values, wrong = read_as(pl.Series(["3", "NA", "three"]), "number", {})
+    >>> values.to_list(), wrong.to_list()
+    ([3.0, None, None], [False, False, True])
+    """
+    if kind == "number" and _plainly_numbers(texts):
+        return texts.cast(pl.Float64), pl.zeros(len(texts), pl.Boolean, eager=True)
     stripped = texts.str.strip_chars()
-    values = stripped.set(stripped.is_in(list(parse.get("missing", CERTAIN))), None)
+    values = stripped.set(stripped.is_in(list(parse.get("missing", missing_marks(kind, ())))), None)
     if kind not in READERS:
         return values, pl.zeros(len(values), pl.Boolean, eager=True)
     read = READERS[kind](values, parse)
@@ -231,16 +269,25 @@ def read_as(texts: pl.Series, kind: str, parse: Mapping[str, Any]) -> tuple[pl.S
 
 
 def parse_for(texts: pl.Series, kind: str, missing: Sequence[str] = ()) -> dict[str, Any]:
-    """How to read a column of texts as the kind that a user asked for."""
+    """How to read a column of texts as the kind that a user asked for: the way that most of its values have.
+
+    >>> parse_for(pl.Series(["12.5.2024", "30.5.2024", "soon"]), "date")["format"]
+    '%d.%m.%Y'
+    """
     stripped = texts.str.strip_chars()
-    found, parse, _ = recognise(texts, missing)
-    if found == kind:
-        return parse
-    marks = [*CERTAIN, *missing]
-    values = stripped.filter(~stripped.is_in([*marks, *DOUBTFUL]) & stripped.is_not_null()).unique()
-    finders = {"number": _find_numbers, "boolean": _find_words, "date": _find_dates}
-    if kind in finders and len(values):
-        better = finders[kind](values)
-        if better is not None and better[0] == kind:
-            return _with_missing(better[1], stripped, [*marks, *DOUBTFUL])
-    return _with_missing({}, stripped, [*marks, *DOUBTFUL] if kind in finders else marks)
+    distinct = stripped.filter(~stripped.is_in(missing_marks(kind, missing)) & stripped.is_not_null()).unique()
+    found = {"number": _find_numbers, "boolean": _find_words, "date": _find_dates}.get(kind, lambda _: None)(distinct)
+    if found is not None and found[0] == kind:
+        return _with_missing(found[1], kind, missing)
+    return _with_missing(_best(distinct.sort().head(SAMPLE), kind), kind, missing)
+
+
+def _best(sample: pl.Series, kind: str) -> dict[str, Any]:
+    ways: list[dict[str, Any]] = {
+        "number": [{"style": style, "percent": percent} for percent in (False, True) for style in STYLES],
+        "date": [{"format": day + time} for day, time in product(DAYS, TIMES)],
+        "boolean": [{"true": yes, "false": no} for yes, no in WORDS[:1]],
+    }.get(kind, [{}])
+    if kind == "date":
+        return max(ways, key=lambda way: _strptime(sample, way["format"]).count())
+    return max(ways, key=lambda way: READERS[kind](sample, way).count()) if kind in READERS else {}

@@ -43,7 +43,22 @@ WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
 def write(frame: pl.DataFrame, path: str) -> None:
     """Write `frame` to `path`, or as CSV to standard output where path is "-".
 
-    Raises InputError for an ending that is none of WRITERS, WorkError where the file cannot be written.
+    Parameters
+    ----------
+    frame : polars.DataFrame
+    path : str
+        Its ending (.csv, .tsv, .parquet, .jsonl, .ndjson) says what is written.
+
+    Raises
+    ------
+    InputError
+        The ending is another one, or a column holds what such a file cannot hold (lists in CSV).
+    WorkError
+        The file cannot be written.
+
+    >>> write(pl.DataFrame({"size": [1.5]}), "-")
+    size
+    1.5
     """
     if path == "-":
         sys.stdout.write(_csv(frame).decode("utf-8"))
@@ -51,4 +66,8 @@ def write(frame: pl.DataFrame, path: str) -> None:
     ending = Path(path).suffix.lower()
     if ending not in WRITERS:
         raise InputError(f"{path}: the name must end in one of {', '.join(WRITERS)}.")
-    write_whole(path, WRITERS[ending](frame))
+    try:
+        content = WRITERS[ending](frame)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path} cannot hold this table ({error}); a name in .parquet can.") from error
+    write_whole(path, content)
