@@ -57,7 +57,7 @@ def load(name: str) -> tuple[dict[str, list[object]], str]:
         column: np.asarray(bunch.data[:, i], float).tolist() for i, column in enumerate(features)
     }
     target = EXAMPLES[name].target
-    if name in ("breast_cancer", "iris"):
+    if name in ("breast_cancer", "iris", "wine"):
         columns[target] = [str(bunch.target_names[code]) for code in bunch.target]
     elif name == "diabetes":
         columns[target] = np.asarray(bunch.target, float).tolist()

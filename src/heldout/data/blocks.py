@@ -20,19 +20,18 @@ from heldout.persist import State
 Array = NDArray[Any]
 RARE = 10  # a level with fewer training rows joins the rare ones
 MISSING, OTHER = "missing", "rare"
+NEVER = 1e300  # a scale that keeps every value at 0: what did not vary in training says nothing
 FARTHEST = 5.0  # from the median, in distances of the quartiles
 
 
 def _spread(values: Array) -> float:
-    """The distance of the quartiles; half the range where they coincide; 1 where nothing varies."""
+    """The distance of the quartiles; half the range where they coincide; `NEVER` where nothing varies."""
     if not len(values):
-        return 1.0
+        return NEVER
     low, first, third, high = np.quantile(values, [0, 0.25, 0.75, 1])
-    if third > first:
-        spread = third - first
-    else:
-        spread = high / 2 - low / 2 if high > low else 1.0
-    return float(np.clip(spread, 1e-300, 1e300))
+    if high == low:
+        return NEVER
+    return float(np.clip(third - first if third > first else high / 2 - low / 2, 1 / NEVER, NEVER))
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,8 @@ class Numbers:
             warnings.simplefilter("ignore")
             imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
         median = np.nan_to_num(imputer.statistics_)
-        gone = np.asarray(np.isnan(values))
-        scale = np.array([_spread(column[~empty]) for column, empty in zip(values.T, gone.T, strict=True)])
-        indicated = [name for name, gap in zip(frame.columns, gone.any(axis=0), strict=True) if gap]
+        scale = np.array([_spread(column[~np.isnan(column)]) for column in values.T])
+        indicated = [name for name, column in zip(frame.columns, values.T, strict=True) if np.isnan(column).any()]
         return cls(frame.columns, median, scale, squashed, indicated)
 
     def apply(self, frame: pl.DataFrame) -> Array:
@@ -68,7 +66,7 @@ class Numbers:
         gone = np.isnan(values)
         with np.errstate(over="ignore"):  # the largest float64 less its median may be infinite
             scaled = (np.where(gone, self.median, values) - self.median) / self.scale
-        scaled = np.clip(scaled, -1e300, 1e300)
+        scaled = np.clip(scaled, -NEVER, NEVER)
         if self.squashed:
             scaled /= np.hypot(1, scaled / FARTHEST)
         columns = [self.names.index(name) for name in self.indicated]
@@ -149,16 +147,24 @@ class Levels:
         return cls(state.text("name"), levels, state.boolean("rare"), state.boolean("missing"))
 
 
+def _days(date: pl.Expr) -> pl.Expr:
+    return date.dt.ordinal_day().cast(pl.Float64)  # small integers times a float would be reckoned in float32
+
+
+def _hours(date: pl.Expr) -> pl.Expr:
+    return date.dt.hour().cast(pl.Float64) + date.dt.minute().cast(pl.Float64) / 60
+
+
 PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "time": lambda date: date.dt.timestamp("us") / 86_400e6,  # days since 1970
     "year": lambda date: date.dt.year(),
-    "sine of the year": lambda date: (date.dt.ordinal_day() * (2 * np.pi / 365.25)).sin(),
-    "cosine of the year": lambda date: (date.dt.ordinal_day() * (2 * np.pi / 365.25)).cos(),
+    "sine of the year": lambda date: (_days(date) * (2 * np.pi / 365.25)).sin(),
+    "cosine of the year": lambda date: (_days(date) * (2 * np.pi / 365.25)).cos(),
     "month": lambda date: date.dt.month(),
     "day": lambda date: date.dt.day(),
     "weekday": lambda date: date.dt.weekday(),
-    "sine of the day": lambda date: (date.dt.hour() * (2 * np.pi / 24) + date.dt.minute() * (2 * np.pi / 1440)).sin(),
-    "cosine of the day": lambda date: (date.dt.hour() * (2 * np.pi / 24) + date.dt.minute() * (2 * np.pi / 1440)).cos(),
+    "sine of the day": lambda date: (_hours(date) * (2 * np.pi / 24)).sin(),
+    "cosine of the day": lambda date: (_hours(date) * (2 * np.pi / 24)).cos(),
     "hour": lambda date: date.dt.hour(),
 }
 

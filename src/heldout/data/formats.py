@@ -25,6 +25,7 @@ PACKED = (".gz", ".bz2", ".xz", ".zst")
 EXCEL = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 JSON = (".json", ".jsonl", ".ndjson")
 ZSTD = b"\x28\xb5\x2f\xfd"
+LONG_WHOLE = 19  # digits of a whole number that may be beyond 64 bits and is kept as text
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
@@ -95,6 +96,8 @@ def checked_frame(frame: pl.DataFrame, source: str) -> pl.DataFrame:
 
 
 def _bytes(path: Path) -> bytes:
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} is not a file's name.")
     try:
         if path.is_dir():
             raise InputError(f"{path} is a directory, not a table; name a file in it.")
@@ -103,8 +106,6 @@ def _bytes(path: Path) -> bytes:
         raise InputError(f"There is no file {path}.{_near(path)}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError:  # a NUL character in the name
-        raise InputError(f"{str(path)!r} is not a file's name.") from None
 
 
 def _near(path: Path) -> str:
@@ -182,7 +183,7 @@ def _json(data: bytes, source: str) -> pl.DataFrame:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < LONG_WHOLE else digits)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {error}.") from error
 

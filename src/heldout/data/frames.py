@@ -11,7 +11,6 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
-from heldout.data.delimited import guarded
 from heldout.data.formats import Raw, checked_frame
 from heldout.data.table import Source, checked_names
 from heldout.errors import InputError
@@ -30,7 +29,7 @@ def to_raw(data: Any) -> Raw:
     [(1.0,), (None,)]
     """
     if isinstance(data, pl.LazyFrame):
-        return _raw(guarded(data.collect, "a Polars frame", "lazy"), "a Polars frame")
+        return _raw(_collected(data), "a Polars frame")
     if isinstance(data, pl.DataFrame):
         return _raw(data, "a Polars frame")
     if isinstance(data, Mapping):
@@ -52,6 +51,13 @@ def to_raw(data: Any) -> Raw:
 
 def _raw(frame: pl.DataFrame, name: str) -> Raw:
     return Raw(checked_frame(frame, name), Source(name))
+
+
+def _collected(lazy: pl.LazyFrame) -> pl.DataFrame:
+    try:
+        return lazy.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"The lazy Polars frame cannot be collected: {str(error).splitlines()[0]}.") from error
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> pl.DataFrame:
@@ -142,6 +148,8 @@ def _from_objects(name: str, cells: Sequence[Any]) -> pl.Series:
             f"The column {name!r} holds values of the type {min(kind.__name__ for kind in odd)}; a cell is a number, a "
             "text, yes or no, or a date."
         )
+    if not kinds:
+        return pl.Series(name, cells, dtype=pl.Null)
     if kinds <= {int, float}:
         return pl.Series(name, [None if cell is None else _float(cell) for cell in cells], dtype=pl.Float64)
     if kinds <= {datetime.date, datetime.datetime}:

@@ -116,7 +116,7 @@ def _typed_kind(series: pl.Series, source: Source) -> tuple[str | None, str]:
         return None, ""
     if kind == pl.Boolean:
         return "boolean", ""
-    if kind.is_integer() and max(-int(series.min() or 0), int(series.max() or 0)) > MOST_WHOLE:  # type: ignore[call-overload]
+    if kind.is_integer() and bool((series.cast(pl.Float64).abs() > MOST_WHOLE).any()):
         return "category", LONG_CODES
     if kind.is_numeric():
         return "number", ""
@@ -216,7 +216,7 @@ def _finite(values: pl.Series, series: pl.Series, column: Column, source: Source
 def _refuse(series: pl.Series, column: Column, wrong: pl.Series, source: Source) -> None:
     row = int(wrong.arg_true()[0])
     count = int(wrong.sum())
-    more = f" (and {count - 1:,} more rows)" if count > 1 else ""
+    more = f" (and {count - 1:,} more row{'s' * (count > 2)})" if count > 1 else ""
     raise InputError(
         f"{source.name}: the column {column.name!r} should hold {_plural(column.kind)}, but row {row + 1:,} holds "
         f"{str(series[row])[:60]!r}{more}."

@@ -27,6 +27,8 @@ DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", 
         "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y")  # fmt: skip
 TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S%.f", "T%H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p",
          "T%H:%M:%SZ", "T%H:%M:%S%.fZ", "T%H:%M:%S%z", " %H:%M:%S%z", "T%H:%M:%S%.f%z", " %H:%M:%S%.f%z")  # fmt: skip
+FULL_YEAR = r"^(?:\d{4}\D|.{1,13}?\D\d{4}(?:\D|$))"  # not the digits of a second's fraction
+SHORT_YEAR = r"^\d{1,2}\D\d{1,2}\D\d{2}(?:\D|$)"
 SAMPLE = 200
 LONG_DIGITS = 16  # more digits than a float64 holds
 LONG_CODES = "codes of more digits than a number can hold"
@@ -208,9 +210,9 @@ def _formats(sample: pl.Series) -> list[str]:
 
 
 def _strptime(values: pl.Series, form: str) -> pl.Series:
-    """Texts as Datetime in UTC; null where a text is not of this format (a year has four digits)."""
+    """Texts as Datetime in UTC; null where a text is not of this format (a year has four digits, or two)."""
     zone = "UTC" if "%z" in form else None
-    whole = values.set(~values.str.contains(r"\d{4}"), None) if "%Y" in form else values
+    whole = values.set(~values.str.contains(FULL_YEAR if "%Y" in form else SHORT_YEAR), None)
     read = whole.str.to_datetime(form, time_unit="us", strict=False, exact=True, time_zone=zone)
     return read.dt.replace_time_zone(None) if zone else read
 
@@ -258,7 +260,8 @@ def read_as(texts: pl.Series, kind: str, parse: Mapping[str, Any]) -> tuple[pl.S
     >>> values.to_list(), wrong.to_list()
     ([3.0, None, None], [False, False, True])
     """
-    if kind == "number" and _plainly_numbers(texts):
+    plain = parse.get("style", "plain") == "plain" and not parse.get("percent", False)
+    if kind == "number" and plain and _plainly_numbers(texts):
         return texts.cast(pl.Float64), pl.zeros(len(texts), pl.Boolean, eager=True)
     stripped = texts.str.strip_chars()
     values = stripped.set(stripped.is_in(list(parse.get("missing", missing_marks(kind, ())))), None)
@@ -283,11 +286,11 @@ def parse_for(texts: pl.Series, kind: str, missing: Sequence[str] = ()) -> dict[
 
 
 def _best(sample: pl.Series, kind: str) -> dict[str, Any]:
-    ways: list[dict[str, Any]] = {
-        "number": [{"style": style, "percent": percent} for percent in (False, True) for style in STYLES],
-        "date": [{"format": day + time} for day, time in product(DAYS, TIMES)],
-        "boolean": [{"true": yes, "false": no} for yes, no in WORDS[:1]],
-    }.get(kind, [{}])
+    """The way to read numbers or dates that the most of these texts have; nothing for the other kinds."""
     if kind == "date":
-        return max(ways, key=lambda way: _strptime(sample, way["format"]).count())
-    return max(ways, key=lambda way: READERS[kind](sample, way).count()) if kind in READERS else {}
+        forms = [day + time for day, time in product(DAYS, TIMES)]
+        return {"format": max(forms, key=lambda form: _strptime(sample, form).count())}
+    if kind == "number":
+        ways = [{"style": style, "percent": percent} for percent in (False, True) for style in STYLES]
+        return max(ways, key=lambda way: _read_numbers(sample, way).count())
+    return {}

@@ -39,7 +39,7 @@ class SmallValidation(Check):
         if size > 0 and width > WIDE * size and evidence.problem.criterion.perfect == 0.0:
             message = (
                 f"With {best.scored[1].n_rows:,} validation rows the best score, {number(score.value)}, has an interval"
-                f" from {number(score.low)} to {number(score.high)}: learners that differ by less cannot be told apart."
+                f" from {number(score.low)} to {number(score.high)}: too wide to say much; more rows would narrow it."
             )
             yield Finding(self.code, self.title, "warning", message, best.name, {"score": score})
 
