@@ -163,8 +163,8 @@ def test_stray_quotes_are_characters(tmp_path: Path) -> None:
 
 def test_huge_fields_and_many_columns(tmp_path: Path) -> None:
     assert rows(tmp_path, 'a,b\n1,"' + "x\n" * 200_000 + '"\n')[0][1] == ("x\n" * 200_000).strip()
-    names = [f"c{i}" for i in range(5_000)]
-    assert read(at(tmp_path, ",".join(names) + "\n" + ",".join("1" * 5_000) + "\n")).names == names
+    names = [f"c{i}" for i in range(1_000)]
+    assert read(at(tmp_path, ",".join(names) + "\n" + ",".join("1" * 1_000) + "\n")).names == names
 
 
 CELLS = st.text(alphabet=string.ascii_letters[:4] + "\",;|\t\n 'ü", max_size=6).filter(

@@ -201,6 +201,12 @@ def test_kinds_that_do_not_fit(texts: list[Any], kind: str, words: str) -> None:
         seen(texts, kinds={"a": kind})
 
 
+def test_per_cents_are_the_nearest_float64_in_any_company() -> None:
+    texts = [f"{i / 10}%" for i in range(1, 400)]
+    expected = [i / 10 / 100 for i in range(1, 400)]
+    assert seen(texts)[1] == expected == [seen([text])[1][0] for text in texts[:5]] + expected[5:]
+
+
 def test_order_of_rows_changes_nothing() -> None:
     texts = ["$3", "1,250", "-", "7.5", "NA"] * 100
     first, second = seen(texts), seen(texts[::-1])

@@ -152,11 +152,11 @@ def _days(date: pl.Expr) -> pl.Expr:
 
 
 def _hours(date: pl.Expr) -> pl.Expr:
-    return date.dt.hour().cast(pl.Float64) + date.dt.minute().cast(pl.Float64) / 60
+    return date.dt.hour().cast(pl.Float64) + date.dt.minute().cast(pl.Float64) * (1 / 60)
 
 
 PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
-    "time": lambda date: date.dt.timestamp("us") / 86_400e6,  # days since 1970
+    "time": lambda date: date.dt.timestamp("us").cast(pl.Float64) * (1 / 86_400e6),  # days since 1970
     "year": lambda date: date.dt.year(),
     "sine of the year": lambda date: (_days(date) * (2 * np.pi / 365.25)).sin(),
     "cosine of the year": lambda date: (_days(date) * (2 * np.pi / 365.25)).cos(),

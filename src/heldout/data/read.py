@@ -13,7 +13,7 @@ import polars as pl
 
 from heldout.data import frames
 from heldout.data.formats import Raw, load
-from heldout.data.recognise import LONG_CODES, missing_marks, parse_for, read_as, recognise
+from heldout.data.recognise import LONG_CODES, divided, missing_marks, parse_for, read_as, recognise
 from heldout.data.table import KINDS, Column, Source, Table
 from heldout.errors import InputError, suggest
 
@@ -168,11 +168,11 @@ def _converted(series: pl.Series, kind: str) -> tuple[pl.Series, pl.Series]:
 
 def _as_number(series: pl.Series) -> pl.Series:
     if series.dtype == pl.Duration:
-        return series.dt.total_microseconds().cast(pl.Float64) / 1e6
+        return divided(series.dt.total_microseconds(), 1e6)
     if series.dtype == pl.Time:
-        return series.cast(pl.Int64).cast(pl.Float64) / 1e9
+        return divided(series.cast(pl.Int64), 1e9)
     if series.dtype in (pl.Date, pl.Datetime):
-        return _naive(series).dt.timestamp("us").cast(pl.Float64) / 1e6
+        return divided(_naive(series).dt.timestamp("us"), 1e6)
     return series.cast(pl.Float64).fill_nan(None)
 
 

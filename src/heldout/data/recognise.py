@@ -90,7 +90,8 @@ def _plainly_numbers(texts: pl.Series) -> bool:
     numbers = texts.cast(pl.Float64, strict=False)
     if numbers.null_count() > texts.null_count() or numbers.null_count() == len(texts) or numbers.is_nan().any():
         return False
-    return bool((numbers != numbers.floor()).any())
+    small = bool((numbers.abs() < 10.0 ** (LONG_DIGITS - 1)).all())
+    return small and not bool(texts.str.contains(r"^\s*0\d").any())
 
 
 def _find_numbers(distinct: pl.Series) -> Found | None:
@@ -146,10 +147,15 @@ def _read_numbers(values: pl.Series, parse: Mapping[str, Any]) -> pl.Series:
     fits = values.str.contains(_pattern(style, percent))
     _, removed, mark = STYLES[style]
     cleaned = values.str.replace_all(rf"{CURRENCY}|[%()\s{removed}]", "").str.replace(mark, ".", literal=True)
-    numbers = cleaned.cast(pl.Float64, strict=False) / (100 if percent else 1)
+    numbers = divided(cleaned.cast(pl.Float64, strict=False), 100 if percent else 1)
     signed = pl.when(values.str.contains(r"^\(")).then(-numbers).otherwise(numbers)
     other = plain if style in ("plain", "comma") and not percent else pl.lit(None, pl.Float64)
     return pl.select(pl.when(fits).then(signed).otherwise(other)).to_series()
+
+
+def divided(numbers: pl.Series, by: float) -> pl.Series:
+    """Numbers over `by`, each rounded once; Polars multiplies many by the reciprocal and divides a single one."""
+    return pl.Series(numbers.name, numbers.cast(pl.Float64).to_numpy() / by, nan_to_null=True)
 
 
 # Yes and no ------------------------------------------------------------------------------------------------
