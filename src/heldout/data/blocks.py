@@ -50,14 +50,10 @@ class Numbers:
 
     @classmethod
     def learn(cls, frame: pl.DataFrame, squashed: bool = True) -> Numbers:
-        from sklearn.impute import SimpleImputer
-
         values = _matrix(frame)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values)
-        median = np.nan_to_num(imputer.statistics_)
-        scale = np.array([_spread(column[~np.isnan(column)]) for column in values.T])
+        present = [column[~np.isnan(column)] for column in values.T]
+        median = np.array([np.median(column) if len(column) else 0.0 for column in present])
+        scale = np.array([_spread(column) for column in present])
         indicated = [name for name, column in zip(frame.columns, values.T, strict=True) if np.isnan(column).any()]
         return cls(frame.columns, median, scale, squashed, indicated)
 
@@ -256,8 +252,9 @@ class Strings:
         grams = (3, 4) if self.analyzer == "char_wb" else (1, 1)
         vectorizer = TfidfVectorizer(analyzer=self.analyzer, ngram_range=grams, vocabulary=self.vocabulary)
         vectorizer.idf_ = self.idf
-        counts = vectorizer.transform(values.fill_null("").to_list())
-        return np.asarray(counts @ self.components) / self.scale
+        texts, row = np.unique(values.fill_null("").to_numpy(), return_inverse=True)  # each text is counted once
+        counts = vectorizer.transform(texts)
+        return np.asarray((np.asarray(counts @ self.components) / self.scale)[row])
 
     @property
     def features(self) -> list[str]:
