@@ -57,7 +57,7 @@ class Split:
         rows = (len(self.train), len(self.validation), self.sealed.n_rows)
         shares = ", ".join(f"{n:,} {name}" for n, name in zip(rows, PARTS, strict=True))
         dropped = f" {self.dropped:,} rows are in no part." if self.dropped else ""
-        return f"{shares} rows, {self.method}. The test rows are sealed.{dropped}"
+        return f"{shares} rows, {self.method}. The test rows were sealed at once.{dropped}"
 
     def to_json(self) -> dict[str, Any]:
         rows = dict(zip(PARTS, (len(self.train), len(self.validation), self.sealed.n_rows), strict=True))
@@ -137,7 +137,7 @@ def train_validation_test_split(
     >>> from heldout.data.read import read
     >>> table = read({"x": [float(i) for i in range(100)], "y": [i / 7 for i in range(100)]})
     >>> train_validation_test_split(table, Problem.state(table, "y", keep=["x"]))
-    60 train, 20 validation, 20 test rows, at random, stratified by y. The test rows are sealed.
+    60 train, 20 validation, 20 test rows, at random, stratified by y. The test rows were sealed at once.
     """
     require_rows(table)
     shares = _checked_shares(shares)

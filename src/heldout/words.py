@@ -10,13 +10,13 @@ from typing import Any
 def number(value: float | None, digits: int = 4) -> str:
     """A number with about `digits` significant digits and thousands separators; "–" where there is none.
 
-    >>> number(26345.28), number(0.50552), number(1.0), number(-0.00001234), number(None)
-    ('26,345', '0.5055', '1.000', '-1.234e-05', '–')
+    >>> number(26345.28), number(0.50552), number(3.0), number(-0.00001234), number(None)
+    ('26,345', '0.5055', '3', '-1.234e-05', '–')
     """
     if value is None:
         return "–"
-    if value == 0:
-        return "0"
+    if value == round(value) and abs(value) < 1e15:
+        return f"{value:,.0f}"
     size = math.floor(math.log10(abs(value)))
     if size < -4 or size >= 15:
         return f"{value:.{digits}g}"
@@ -34,7 +34,9 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration: "0.12 s", "3 min 20 s"."""
+    """A duration: "0.42 ms", "1.3 s", "3 min 20 s"."""
+    if value < 0.1:
+        return f"{1000 * value:.2g} ms"
     if value < 60:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     return f"{int(value // 60)} min {int(value % 60)} s"

@@ -5,6 +5,7 @@ Field names are ours; names from the data stand in titles only, so that no name 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,16 @@ LIGHT: dict[str, Any] = {
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": "#c8ccd2"},
-    "axis": {"labelColor": "#3c4450", "titleColor": "#3c4450", "gridColor": "#e6e8ec", "domainColor": "#9aa2ad", "tickColor": "#9aa2ad"},
+    "axis": {
+        "labelColor": "#3c4450",
+        "titleColor": "#3c4450",
+        "gridColor": "#e6e8ec",
+        "domainColor": "#9aa2ad",
+        "tickColor": "#9aa2ad",
+    },
     "legend": {"labelColor": "#3c4450", "titleColor": "#3c4450"},
     "title": {"color": "#1c2129", "anchor": "start", "fontSize": 14, "subtitleColor": "#5a6472"},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -211,4 +218,11 @@ def svg(plot: Plot) -> str:
     """The chart drawn once, for paper and for readers without scripts."""
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(plot.spec, config=LIGHT))
+    drawn = str(
+        vl_convert.vegalite_to_svg(
+            plot.spec, config={**LIGHT, "aria": False, "padding": {"left": 40, "top": 5, "right": 20, "bottom": 5}}
+        )
+    )
+    for number, name in enumerate(dict.fromkeys(re.findall(r'id="([^"]+)"', drawn))):  # counted over all drawings
+        drawn = re.sub(rf'(id="|#){re.escape(name)}(?=["\)])', rf"\g<1>{plot.name}-{number}", drawn)
+    return re.sub(r"(\d\.\d{2})\d+", r"\1", drawn)  # a hundredth of a point is finer than paper

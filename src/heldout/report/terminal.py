@@ -117,17 +117,16 @@ def _final(record: Record, console: Console, verbose: int) -> None:
     title = record["problem"]["criterion"]["title"]
     console.print(
         Text(
-            f"{title} {number(score['value'])}, {percent(score['level'])} interval {interval(score)}, on {final['rows']:,} "
-            f"test rows; {times_opened(final['openings'])}, {final['opened_at'][:16].replace('T', ' at ')} UTC."
+            f"{title} {number(score['value'])}, {percent(score['level'])} interval {interval(score)}, on "
+            f"{final['rows']:,} test rows; {times_opened(final['openings'])}, "
+            f"{final['opened_at'][:16].replace('T', ' at ')} UTC."
         )
     )
     if final["widening"]:
         console.print(Text(f"The interval is widened: {final['widening']}."))
     _other(final["other"], "on the test rows", console)
     ledger = final["ledger"]
-    console.print(
-        Text(f"Ledger: {ledger['verdict']} Head after {ledger['count']} entries: {ledger['head']}", style="dim")
-    )
+    console.print(Text(f"{ledger['verdict']} Head in full: {ledger['head']}", style="dim"))
 
 
 def _reproduce(record: Record, console: Console, verbose: int) -> None:
