@@ -23,6 +23,7 @@ html_title = f"heldout {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {"**": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,

@@ -26,7 +26,7 @@ def peeking() -> alt.LayerChart:
     base = alt.Chart(frame, title="The best of N worthless models on one test set of 200 rows")
     x = alt.X("looks:Q", scale=alt.Scale(type="log"), title="looks at the same test set, N")
     y = alt.Y("best:Q", title="accuracy of the best", scale=alt.Scale(domain=[0.42, 0.66]))
-    band = base.mark_area(opacity=0.25).encode(x=x, y=alt.Y("low:Q", title="accuracy of the best"), y2="high:Q")
+    band = base.mark_area(opacity=0.25).encode(x=x, y=y, y2="high:Q").transform_calculate(best="datum.low")
     line = base.mark_line(point=True).encode(x=x, y=y)
     truth = alt.Chart(pl.DataFrame({"y": [0.5]})).mark_rule(strokeDash=[4, 4]).encode(y="y:Q")
     return (band + line + truth).properties(width=520, height=260)

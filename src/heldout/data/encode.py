@@ -86,7 +86,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.n_features_out_: int = len(self.feature_names_out_)
 
     def transform(self, table: Table) -> Array:
-        """The rows as a float64 matrix of shape (n, n_features_out_)."""
+        """The rows as a float64 matrix of shape (n, `n_features_out_`)."""
         made = [self.numbers_.apply(table.frame)] if self.numbers_ else []
         made += [block.apply(table.frame[block.name]) for block in self.blocks_]
         return np.ascontiguousarray(np.concatenate([np.empty((len(table), 0)), *made], axis=1))
