@@ -59,6 +59,8 @@ class Study:
         Where the study is kept while it runs. Without one it lives in memory until `save`.
     ledger : path, optional
         Default: the user's ledger (`HELDOUT_LEDGER`, or the platform's data folder).
+    delimiter, sheet : str, optional
+        Of the file, as `heldout.read` has them.
 
     Examples
     --------
