@@ -84,7 +84,7 @@ class Sample:
         g = self.n_clusters
         drawn = rng.integers(g, size=(DRAWS, g), dtype=np.int32)
         drawn += (np.arange(DRAWS, dtype=np.int32) * g)[:, None]
-        return np.bincount(drawn.ravel(), minlength=DRAWS * g).reshape(DRAWS, g)
+        return np.bincount(drawn.ravel(), minlength=DRAWS * g).reshape(DRAWS, g).astype(np.float64)
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,7 +143,7 @@ def replicate(criterion: Criterion, y: Array, prediction: Prediction, sample: Sa
         most = REPEATED_DRAWS if isinstance(statistic, Repeated) else DRAWS
         few = draws[: int(np.clip(ROW_BUDGET // len(y), min(500, most), most))]
         step = max(1, 2_000_000 // len(y))
-        chunks = [statistic(few[i : i + step, sample.cluster].astype(float)) for i in range(0, len(few), step)]
+        chunks = [statistic(few[i : i + step, sample.cluster]) for i in range(0, len(few), step)]
         drawn, jackknife = np.concatenate(chunks), np.empty(0)
     smallest = int(np.bincount(y).min(initial=len(y), where=np.bincount(y) > 0)) if prediction.value is None else len(y)
     exact = criterion.name == "accuracy" and sample.independent

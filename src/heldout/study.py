@@ -356,7 +356,7 @@ class Study:
 
     def _fit_one(self, candidate: Candidate, train: Rows, validation: Rows, started: float) -> Fitted:
         before = self._fitted.get(candidate.name)
-        if before is not None and before.status == "fitted":
+        if before is not None and before.status == "fitted" and self._has_model(candidate.name):
             return self._restored(candidate, before, train, validation)
         late = self.time_limit is not None and time.perf_counter() - started > self.time_limit
         if late and not candidate.baseline:
@@ -444,6 +444,10 @@ class Study:
                 )
             self._models[name] = persist.load(path, expected=Model)
         return self._models[name]
+
+    def _has_model(self, name: str) -> bool:
+        kept = None if self.folder is None else StudyFolder(self.folder).path / "models" / f"{name}.model"
+        return name in self._models or (kept is not None and kept.exists())
 
     def _write_model(self, item: Fitted) -> None:
         if self.folder is not None and item.ours and item.status == "fitted":
