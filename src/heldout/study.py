@@ -221,7 +221,7 @@ class Study:
 
     @property
     def final(self) -> Final | None:
-        """The test score, once the seal is broken in this session."""
+        """The test score, once this Study has broken the seal."""
         return self._final
 
     @property
@@ -365,7 +365,7 @@ class Study:
         return fit(candidate, self.problem, train, validation)
 
     def _restored(self, candidate: Candidate, before: Fitted, train: Rows, validation: Rows) -> Fitted:
-        """A learner that an earlier session fitted: its model is read and scored, not fitted."""
+        """A learner that was fitted before: its model is read and scored, not fitted."""
         if before.train is not None:
             return before
         kept = Candidate(before.name, before.title, self._model(before.name).estimator, before.baseline)
