@@ -19,12 +19,12 @@ def page(results: list[dict[str, Any]]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "heldout beside its peers, in turn and in the same run, threads equal; medians of repeated whole runs. The",
-        "ratio is the peer's time over heldout's: above 1, heldout is faster. This page is written by `make bench`",
-        "from `benchmarks/results/*.json`.",
+        "heldout beside its peers, in turn and in the same run, threads equal; medians of repeated whole runs, and",
+        "how far the repeats lie apart. The ratio is the peer's time over heldout's: above 1, heldout is faster. This",
+        "page is written by `make bench` from `benchmarks/results/*.json`.",
     ]
     for result in results:
-        lines += ["", f"## {result['family'].capitalize()}", ""]
+        lines += ["", f"## {result['family'].capitalize()}", "", result["about"], ""]
         lines += ["; ".join(f"{key} {value}" for key, value in result["machine"].items()) + ".", ""]
         lines += [
             "| case | system | version | seconds | spread | peak MiB | ratio | score |",

@@ -36,7 +36,7 @@ THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class System:
-    """One way to do a case: the last line that its command prints is its score.
+    """One way to do a case: `score` finds its score in the last line that its command prints.
 
     `command` is given an empty folder of its own and returns the words of the command line.
     """
@@ -45,6 +45,7 @@ class System:
     version: str
     command: Callable[[Path], Sequence[str]]
     fresh_caches: bool = False  # cold: caches on disk are empty at each run
+    score: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def run(system: System, environment: dict[str, str]) -> tuple[float, float, str]
                 sys.exit(f"{' '.join(words)} failed:\n{err.read()}")
             lines = out.read().strip().splitlines()
     scale = 1024 if platform.system() == "Linux" else 1024 * 1024
-    return seconds, usage.ru_maxrss / scale, lines[-1] if lines else ""
+    return seconds, usage.ru_maxrss / scale, system.score(lines[-1] if lines else "")
 
 
 def measure(case: Case, repeats: int) -> list[Row]:
@@ -149,8 +150,8 @@ def show(rows: Sequence[Row]) -> None:
         )
 
 
-def main(family: str, cases: Sequence[Case]) -> None:
-    """Parse the options, measure, print, write JSON."""
+def main(family: str, about: str, cases: Sequence[Case]) -> None:
+    """Parse the options, measure, print, write JSON. `about` says what is compared, for the page."""
     parser = argparse.ArgumentParser(description=f"heldout beside its peers: {family}")
     parser.add_argument("--case", help="only this case", choices=[case.name for case in cases])
     parser.add_argument("--quick", action="store_true", help="two repeats of the quick cases")
@@ -165,5 +166,5 @@ def main(family: str, cases: Sequence[Case]) -> None:
         show(found)
         rows += found
     if options.json:
-        result = {"family": family, "machine": machine(), "rows": [asdict(row) for row in rows]}
+        result = {"family": family, "about": about, "machine": machine(), "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
