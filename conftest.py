@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 collect_ignore_glob = ["docs/*.py", "docs/_build/*", "docs/generated/*", "benchmarks/*"]  # the site's own code
 
 
