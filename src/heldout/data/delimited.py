@@ -59,7 +59,7 @@ def text_table(data: bytes, source: str, delimiter: str | None = None) -> pl.Dat
     _, fields, start = next(_records(text, mark, first))
     names = checked_names([field.decode().strip() for field in fields], source)
     body = text[start:]
-    if not body or body.isspace():
+    if not body.strip(b" \t\n\f\v\r".replace(mark, b"")):  # two tabs are a row of three empty cells
         raise InputError(f"{source} has column names but no rows.")
     return _Body(body, mark, names, source, text.count(b"\n", 0, start) + 1).frame()
 
