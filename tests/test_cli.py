@@ -64,9 +64,12 @@ def test_run_does_it_all_and_says_it_as_json(cli) -> None:  # type: ignore[no-un
     assert record["final"]["openings"] == 1 and record["problem"]["criterion"]["name"] == "mae"
     assert record["reproduce"]["command"] == "heldout run example:diabetes --criterion mae --seed 3"
     assert Path("diabetes-study/report.html").exists()
+    code, out, err = cli("run", "example:diabetes", "-q")
+    assert code == 1 and "opened once before" in err
+    assert "is best on validation" in out and Path("diabetes-study-2/report.html").exists()
     code, out, _ = cli("run", "example:diabetes", "-q", "--again")
-    assert code == 0 and len(out.strip().splitlines()) == 1
-    assert Path("diabetes-study-2/study.json").exists()
+    assert code == 0 and len(out.strip().splitlines()) == 1 and "opened 2 times" in out
+    assert Path("diabetes-study-3/study.json").exists()
 
 
 def test_the_ledger_is_shown_and_a_broken_one_is_exit_code_1(cli, own_ledger: Path) -> None:  # type: ignore[no-untyped-def]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from heldout.errors import HeldoutError, InputError, WorkError
+from heldout.errors import HeldoutError, InputError, SealError, WorkError
 
 if TYPE_CHECKING:
     from heldout.study import Study
@@ -172,8 +172,12 @@ def fit_or_run(
         )
     _fit(study, quiet or as_json)
     opens = context.info_name == "run"
-    if opens:
-        _open(study, again)
+    try:
+        if opens:
+            study.open_test(again=again)
+    except SealError:  # what was found on validation is not lost
+        _finish(study, as_json, quiet, verbose, path=study.report())
+        raise
     _finish(study, as_json, quiet, verbose, path=study.report(), hint=not opens)
 
 
@@ -189,7 +193,7 @@ def open_test(
     from heldout.study import Study
 
     opened = Study.load(study, ledger=ledger)
-    _open(opened, again)
+    opened.open_test(again=again)
     _finish(opened, as_json, quiet, verbose, path=opened.report(), sections=("final",))
 
 
@@ -305,10 +309,6 @@ def _fit(study: Study, quiet: bool) -> None:
         raise WorkError(
             f"Interrupted. What was finished is kept; go on with: heldout fit --resume {study.folder}"
         ) from None
-
-
-def _open(study: Study, again: bool) -> None:
-    study.open_test(again=again)
 
 
 def _finish(

@@ -39,7 +39,7 @@ def text_table(data: bytes, source: str, delimiter: str | None = None) -> pl.Dat
     Parameters
     ----------
     data : bytes
-        UTF-8 with or without BOM, UTF-16, or else Windows-1252 (Latin-1).
+        UTF-8 with or without BOM, UTF-16, or else, where it is not UTF-8 but for a few bytes, Windows-1252 (Latin-1).
     source : str
         The file's name, for errors.
     delimiter : str, optional
@@ -48,7 +48,7 @@ def text_table(data: bytes, source: str, delimiter: str | None = None) -> pl.Dat
     Raises
     ------
     InputError
-        No text, no rows, names that are empty or repeat, a row of too few or too many fields.
+        No text in one of these, no rows, names that are empty or repeat, a row of too few or too many fields.
 
     >>> text_table(b'a;b\\n1;"x;y"\\n', "data.csv").rows()
     [('1', 'x;y')]
@@ -79,9 +79,34 @@ def _utf8(data: bytes, source: str) -> bytes:
         return data
     try:
         data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace").encode()
+    except UnicodeDecodeError as error:
+        return _western(data, error.start, source)
     return data
+
+
+def _western(data: bytes, wrong: int, source: str) -> bytes:
+    """Windows-1252 as UTF-8; `wrong` is the first byte that is no UTF-8."""
+    text = data.decode("utf-8", errors="replace")
+    strange = text.count("\ufffd")
+    letters = len(text) - int(np.count_nonzero(np.frombuffer(data, np.uint8) < 128)) - strange
+    if letters > strange:
+        raise InputError(
+            f"{source}, line {_line(data, wrong):,} is damaged: its byte 0x{data[wrong]:02x} is no UTF-8, which the "
+            "rest of the file is; mend that line."
+        )
+    try:
+        return data.decode("cp1252").encode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{source}, line {_line(data, error.start):,} has the byte 0x{data[error.start]:02x}, which is neither "
+            "UTF-8 nor Windows-1252 (Latin-1); save the file as UTF-8."
+        ) from error
+
+
+def _line(data: bytes, at: int) -> int:
+    """The line of this byte, as an editor counts: lines end in CR LF, LF or CR."""
+    before = data[:at]
+    return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
 
 
 def _recoded(data: bytes, encoding: str, source: str) -> bytes:
@@ -111,15 +136,20 @@ def _delimiter(sample: bytes, given: str | None) -> str:
     whole = sample[: sample.rfind(b"\n") + 1] if len(sample) == SNIFF_BYTES else sample
     scores = {mark: _agreement(whole or sample, mark.encode()) for mark in DELIMITERS}
     best = max(DELIMITERS, key=lambda mark: scores[mark])
-    return best if scores[best][1] > 1 else WHOLE_LINE
+    return best if scores[best][2] > 1 else WHOLE_LINE
 
 
-def _agreement(sample: bytes, mark: bytes) -> tuple[float, int]:
-    """The share of the first rows that have the header's number of fields, and that number; (0, 1) for one."""
-    widths = [len(fields) for _, fields, _ in islice(_records(sample, mark), SNIFF_ROWS) if fields != [b""]]
-    if not widths or widths[0] == 1:
-        return (0.0, 1)
-    return (round(Counter(widths)[widths[0]] / len(widths), 1), widths[0])
+def _agreement(sample: bytes, mark: bytes) -> tuple[float, bool, int]:
+    """The share of the first rows that have the header's number of fields; whether no space follows it; that number.
+
+    The space tells the comma of a name, as in "price, EUR;size", from a delimiter where both would fit.
+    """
+    rows = [fields for _, fields, _ in islice(_records(sample, mark), SNIFF_ROWS) if fields != [b""]]
+    if not rows or len(rows[0]) == 1:
+        return (0.0, False, 1)
+    widths = Counter(map(len, rows))
+    tight = not any(field.startswith(b" ") for field in rows[0][1:])
+    return (round(widths[len(rows[0])] / len(rows), 1), tight, len(rows[0]))
 
 
 def _records(text: bytes, mark: bytes, start: int = 0) -> Iterator[tuple[int, list[bytes], int]]:

@@ -26,6 +26,7 @@ EXCEL = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 JSON = (".json", ".jsonl", ".ndjson")
 ZSTD = b"\x28\xb5\x2f\xfd"
 LONG_WHOLE = 19  # digits of a whole number that may be beyond 64 bits and is kept as text
+ZIP = b"PK\x03\x04"  # of Excel files as well
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
@@ -83,6 +84,10 @@ def _frame(data: bytes, path: Path, delimiter: str | None, sheet: str | None) ->
         return _excel(data, path, sheet)
     if ending in JSON:
         return _json(data, path.name)
+    if data[:4] == ZIP:
+        raise InputError(
+            f"{path.name} is a zip archive; unpack it and name the table in it (or end its name in .xlsx)."
+        )
     return text_table(data, path.name, delimiter)
 
 

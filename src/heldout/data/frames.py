@@ -156,7 +156,7 @@ def _from_objects(name: str, cells: Sequence[Any]) -> pl.Series:
         return pl.Series(name, [_moment(cell) for cell in cells], dtype=pl.Datetime("us"))
     if len(kinds) == 1:
         return pl.Series(name, cells)
-    return pl.Series(name, [None if cell is None else str(cell) for cell in cells], dtype=pl.String)
+    return pl.Series(name, [None if cell is None else _level(cell) for cell in cells], dtype=pl.String)
 
 
 def _float(cell: float) -> float:

@@ -13,7 +13,7 @@ import polars as pl
 
 from heldout.data import frames
 from heldout.data.formats import Raw, load
-from heldout.data.recognise import LONG_CODES, divided, missing_marks, parse_for, read_as, recognise
+from heldout.data.recognise import LONG_CODES, divided, missing_marks, padded, parse_for, read_as, recognise
 from heldout.data.table import KINDS, Column, Source, Table
 from heldout.errors import InputError, suggest
 
@@ -25,7 +25,7 @@ def read(
     data: Any,
     *,
     kinds: Mapping[str, str] | None = None,
-    missing: Sequence[str] = (),
+    missing: str | Sequence[str] = (),
     delimiter: str | None = None,
     sheet: str | None = None,
 ) -> Table:
@@ -38,7 +38,7 @@ def read(
         "excel"); text may be packed by gz, bz2, xz or zst.
     kinds : mapping of name to kind, optional
         Overrides what is recognised: "number", "boolean", "category", "date" or "text".
-    missing : sequence of str, optional
+    missing : str or sequence of str, optional
         Texts that stand for a missing value, besides the usual ones.
     delimiter : str, optional
         Of a text file. Default: the one of `, ; tab |` that gives the most rows the header's number of fields.
@@ -58,9 +58,14 @@ def read(
     >>> read({"price": ["$3", "$1,250"], "sold": ["2024-05-01", "2024-06-02"]}).schema()[0]["kind"]
     'number'
     """
+    asked, marks = dict(kinds or {}), _marks(missing)
     if isinstance(data, Table):
-        return _with_kinds(data, kinds or {}, missing)
-    return _table(as_raw(data, delimiter=delimiter, sheet=sheet), kinds or {}, missing)
+        return _with_kinds(data, asked, marks)
+    return _table(as_raw(data, delimiter=delimiter, sheet=sheet), asked, marks)
+
+
+def _marks(missing: str | Sequence[str]) -> list[str]:
+    return [missing] if isinstance(missing, str) else [str(mark) for mark in missing]
 
 
 def as_raw(data: Any, *, delimiter: str | None = None, sheet: str | None = None) -> Raw:
@@ -75,7 +80,7 @@ def _check_kinds(kinds: Mapping[str, str], names: Sequence[str], source: Source)
         if name not in names:
             raise InputError(f"{source.name} has no column {name!r}.{suggest(name, names)}")
         if kind not in KINDS:
-            raise InputError(f"There is no kind {kind!r}.{suggest(kind, KINDS)}")
+            raise InputError(f"There is no kind {kind!r}.{suggest(str(kind), KINDS)}")
 
 
 def _with_kinds(table: Table, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
@@ -101,7 +106,9 @@ def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
 def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source: Source) -> Column:
     found, note = _typed_kind(series, source)
     if found is not None:
-        parse = {"missing": missing_marks(asked or found, missing)} if missing else {}
+        parse: dict[str, Any] = {"missing": missing_marks(asked or found, missing)} if missing else {}
+        if (found, asked) == ("date", "number"):
+            parse["dates"] = True  # as seconds since 1970
         return Column(series.name, asked or found, parse, note if asked is None else "as asked")
     if asked is not None:
         return Column(series.name, asked, parse_for(series.cast(pl.String), asked, missing), "as asked")
@@ -141,18 +148,20 @@ def _values(series: pl.Series, column: Column, source: Source) -> pl.Series:
     if series.dtype == pl.String:
         values, wrong = read_as(series, column.kind, column.parse)
     else:
-        values, wrong = _converted(series, column.kind)
+        values, wrong = _converted(series, column)
     if wrong.any():
         _refuse(series, column, wrong, source)
+    if column.kind == "category" and "pad" in column.parse:
+        values = padded(values, str(column.parse["pad"]))
     if column.kind == "number":
         values = _finite(_without(values, column.parse.get("missing", ())), series, column, source)
     return values.alias(column.name)
 
 
-def _converted(series: pl.Series, kind: str) -> tuple[pl.Series, pl.Series]:
+def _converted(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:
     """Typed values as another kind, and a mask of those that cannot be."""
-    none = pl.zeros(len(series), pl.Boolean, eager=True)
-    if kind == "number":
+    none, kind = pl.zeros(len(series), pl.Boolean, eager=True), column.kind
+    if kind == "number" and (series.dtype not in (pl.Date, pl.Datetime) or "dates" in column.parse):
         return _as_number(series), none
     if kind in ("category", "text"):
         return _as_text(series), none
@@ -232,7 +241,7 @@ def conform(
     columns: Sequence[Column],
     *,
     optional: Collection[str] = (),
-    missing: Sequence[str] = (),
+    missing: str | Sequence[str] = (),
     delimiter: str | None = None,
     sheet: str | None = None,
 ) -> tuple[Table, list[str]]:
@@ -253,7 +262,9 @@ def conform(
     chosen = tuple(column for column in columns if column.name in there)
     if missing:
         chosen = tuple(
-            replace(c, parse={**c.parse, "missing": [*c.parse.get("missing", missing_marks(c.kind, ())), *missing]})
+            replace(
+                c, parse={**c.parse, "missing": [*c.parse.get("missing", missing_marks(c.kind, ())), *_marks(missing)]}
+            )
             for c in chosen
         )
     values = [_values(raw.frame[column.name], column, raw.source) for column in chosen]

@@ -14,21 +14,27 @@ from typing import Any
 import polars as pl
 
 CERTAIN = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "<NA>", "#N/A", "#NA", "?")
-DOUBTFUL = ("None", "none", "nil", "-", "--", ".", "na", "missing", "Missing", "unknown", "#VALUE!", "#DIV/0!")
+DOUBTFUL = (
+    "None", "none", "NONE", "nil", "NIL", "-", "--", "---", "–", "—", ".", "na", "Na", "n.a.", "N.A.", "Nan", "NAN",
+    "Null", "missing", "Missing", "MISSING", "unknown", "Unknown", "UNKNOWN", "#VALUE!", "#DIV/0!", "#REF!", "#NAME?",
+    "#NUM!", "#NULL!",
+)  # fmt: skip
 WORDS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"
 STYLES = {  # name: (shape of the digits, what to remove, the decimal mark)
-    "plain": (r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", "", "."),
-    "comma": (r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|\d+\.?\d*|\.\d+", ",", "."),
-    "point": (r"[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?|\d+,?\d*", ".", ","),
-    "space": (r"\d{1,3}(?:[ \u00a0\u202f']\d{3})+(?:[.,]\d*)?|\d+[.,]?\d*", " \u00a0\u202f'", ","),
+    "plain": (r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", "", "."),
+    "comma": (r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+", ",", "."),
+    "point": (r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+(?:,[0-9]*)?|[0-9]+,?[0-9]*", ".", ","),
+    "space": (r"[0-9]{1,3}(?:[ \u00a0\u202f'][0-9]{3})+(?:[.,][0-9]*)?|[0-9]+[.,]?[0-9]*", " \u00a0\u202f'", ","),
 }
 DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y",
-        "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y")  # fmt: skip
+        "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d-%b-%Y", "%d-%b-%y", "%m/%d/%y", "%d/%m/%y",
+        "%d.%m.%y", "%Y%m%d")  # fmt: skip
 TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S%.f", "T%H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p",
          "T%H:%M:%SZ", "T%H:%M:%S%.fZ", "T%H:%M:%S%z", " %H:%M:%S%z", "T%H:%M:%S%.f%z", " %H:%M:%S%.f%z")  # fmt: skip
 FULL_YEAR = r"^(?:\d{4}\D|.{1,13}?\D\d{4}(?:\D|$))"  # not the digits of a second's fraction
-SHORT_YEAR = r"^\d{1,2}\D\d{1,2}\D\d{2}(?:\D|$)"
+SHORT_YEAR = r"^\d{1,2}\D(?:\d{1,2}|[A-Za-z]{3})\D\d{2}(?:\D|$)"
+SOLID = r"^\d{8}(?:\D|$)"  # 20240513: a number, unless it is asked for as a date
 SAMPLE = 200
 LONG_DIGITS = 16  # more digits than a float64 holds
 LONG_CODES = "codes of more digits than a number can hold"
@@ -90,6 +96,8 @@ def _plainly_numbers(texts: pl.Series) -> bool:
     numbers = texts.cast(pl.Float64, strict=False)
     if numbers.null_count() > texts.null_count() or numbers.null_count() == len(texts) or numbers.is_nan().any():
         return False
+    if bool((numbers != numbers.floor()).any()):
+        return True
     small = bool((numbers.abs() < 10.0 ** (LONG_DIGITS - 1)).all())
     return small and not bool(texts.str.contains(r"^\s*0\d").any())
 
@@ -114,10 +122,19 @@ def _codes_or_numbers(distinct: pl.Series) -> Found:
     if distinct.str.contains(r"^\d+$").all():
         zeros = distinct.filter(distinct.str.contains(r"^0\d")).sort()
         if len(zeros) and lengths.n_unique() == 1:
-            return "category", {}, f"codes with leading zeros, like {zeros[0]!r}"
+            return "category", {"pad": "0" * len(zeros[0])}, f"codes with leading zeros, like {zeros[0]!r}"
         if int(lengths.max()) >= LONG_DIGITS:  # type: ignore[arg-type]
             return "category", {}, LONG_CODES
     return "number", {"style": "plain", "percent": False}, ""
+
+
+def padded(codes: pl.Series, zeros: str) -> pl.Series:
+    """Codes of one length with the leading zeros that a spreadsheet or a frame of numbers took from them.
+
+    >>> padded(pl.Series(["20", "020", "x"]), "000").to_list()
+    ['020', '020', 'x']
+    """
+    return codes.zip_with(~codes.str.contains(r"^[0-9]+$"), codes.str.zfill(len(zeros)))
 
 
 def _is_plain(text: str) -> bool:
@@ -126,9 +143,10 @@ def _is_plain(text: str) -> bool:
 
 def _pattern(style: str, percent: bool) -> str:
     digits = STYLES[style][0]
-    core = rf"[+-]?\s*{CURRENCY}?\s*[+-]?\s*(?:{digits})\s*{CURRENCY}?"
+    sign = rf"(?:[+-]?\s*{CURRENCY}?|{CURRENCY}\s*[+-])\s*"
+    core = rf"(?:{digits})\s*{CURRENCY}?"
     tail = r"\s*%" if percent else ""
-    return rf"^(?:{core}{tail}|\({core}\){tail})$"
+    return rf"^(?:{sign}{core}{tail}|\({CURRENCY}?\s*{core}\){tail})$"
 
 
 def _matches(values: pl.Series, style: str, percent: bool) -> bool:
@@ -218,9 +236,11 @@ def _formats(sample: pl.Series) -> list[str]:
 def _strptime(values: pl.Series, form: str) -> pl.Series:
     """Texts as Datetime in UTC; null where a text is not of this format (a year has four digits, or two)."""
     zone = "UTC" if "%z" in form else None
-    whole = values.set(~values.str.contains(FULL_YEAR if "%Y" in form else SHORT_YEAR), None)
+    shape = SOLID if form.startswith("%Y%m%d") else FULL_YEAR if "%Y" in form else SHORT_YEAR
+    whole = values.set(~values.str.contains(shape), None)
     read = whole.str.to_datetime(form, time_unit="us", strict=False, exact=True, time_zone=zone)
-    return read.dt.replace_time_zone(None) if zone else read
+    naive = read.dt.replace_time_zone(None) if zone else read
+    return naive.set(naive.dt.year() < 1, None)  # Python has no year 0
 
 
 def _read_dates(values: pl.Series, parse: Mapping[str, Any]) -> pl.Series:
@@ -249,6 +269,7 @@ def _find_texts(values: pl.Series) -> str:
     return "text" if wordy else "category"
 
 
+FINDERS = {"number": _find_numbers, "boolean": _find_words, "date": _find_dates, "category": _find_numbers}  # codes
 READERS = {"number": _read_numbers, "boolean": _read_words, "date": _read_dates}
 
 
@@ -267,8 +288,10 @@ def read_as(texts: pl.Series, kind: str, parse: Mapping[str, Any]) -> tuple[pl.S
     ([3.0, None, None], [False, False, True])
     """
     plain = parse.get("style", "plain") == "plain" and not parse.get("percent", False)
-    if kind == "number" and plain and _plainly_numbers(texts):
-        return texts.cast(pl.Float64), pl.zeros(len(texts), pl.Boolean, eager=True)
+    if kind == "number" and plain:
+        numbers = texts.cast(pl.Float64, strict=False)
+        if numbers.null_count() == texts.null_count():
+            return numbers.fill_nan(None), pl.zeros(len(texts), pl.Boolean, eager=True)
     stripped = texts.str.strip_chars()
     values = stripped.set(stripped.is_in(list(parse.get("missing", missing_marks(kind, ())))), None)
     if kind not in READERS:
@@ -285,7 +308,7 @@ def parse_for(texts: pl.Series, kind: str, missing: Sequence[str] = ()) -> dict[
     """
     stripped = texts.str.strip_chars()
     distinct = stripped.filter(~stripped.is_in(missing_marks(kind, missing)) & stripped.is_not_null()).unique()
-    found = {"number": _find_numbers, "boolean": _find_words, "date": _find_dates}.get(kind, lambda _: None)(distinct)
+    found = FINDERS[kind](distinct) if kind in FINDERS and len(distinct) else None
     if found is not None and found[0] == kind:
         return _with_missing(found[1], kind, missing)
     return _with_missing(_best(distinct.sort().head(SAMPLE), kind), kind, missing)
