@@ -68,6 +68,22 @@ def test_encodings(tmp_path: Path, code: str) -> None:
     assert rows(tmp_path, FRAME.write_csv().encode(code)) == FRAME.rows()
 
 
+def test_bytes_of_no_one_encoding_are_refused(tmp_path: Path) -> None:
+    damaged = said(tmp_path, "n,b\nMüller,1\nGöß,2\n".encode() + b"bad\xff,3\n")
+    assert damaged.startswith("t.csv, line 4 is damaged: its byte 0xff is no UTF-8")
+    neither = said(tmp_path, b"a,b\r\n\xfc,1\r\n\x81,2\r\n")
+    assert neither.startswith("t.csv, line 3 has the byte 0x81, which is neither UTF-8 nor Windows-1252")
+    assert "line 3 has the byte 0x81" in said(tmp_path, b"a,b\rx,1\r\x81,2\r")
+    assert rows(tmp_path, b"a,b\nM\xfcller,1\nG\xf6\xdf,2\n") == [("Müller", 1.0), ("Göß", 2.0)]
+
+
+def test_the_delimiter_where_two_would_fit(tmp_path: Path) -> None:
+    euro = read(at(tmp_path, "Preis, EUR;m2\n1,5;2\n2,5;3\n"))
+    assert euro.names == ["Preis, EUR", "m2"] and euro.frame.rows() == [(1.5, 2.0), (2.5, 3.0)]
+    assert read(at(tmp_path, "id\tprice, USD\n1\t5, x\n2\t6, y\n")).names == ["id", "price, USD"]
+    assert rows(tmp_path, "a, b\n1, 2\n") == [(1.0, 2.0)]
+
+
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
 def test_packed_text(tmp_path: Path, ending: str) -> None:
     pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[ending]
@@ -223,6 +239,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
         (gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-20], "t.csv.gz", "damaged compressed"),
         (b"\xfd7zXZ\x00junk", "t.csv.xz", "damaged compressed"),
         (b"BZhjunk", "t.csv.bz2", "damaged compressed"),
+        (b"PK\x03\x04" + b"junk" * 9, "t.csv.zip", "is a zip archive; unpack it"),
         (b"PAR1junkjunkPAR1", "t.parquet", "not a whole Parquet file"),
         (b"ARROW1junk", "t.arrow", "not a whole Arrow file"),
         ("a,b\n1,2\n".encode("utf-16") + b"\0", "t.csv", "damaged at byte"),
@@ -284,6 +301,7 @@ def test_infinite_values_are_refused(tmp_path: Path, text: str) -> None:
 def test_wrong_options(tmp_path: Path) -> None:
     assert "no column 'c'" in said(tmp_path, "a,b\n1,2\n", kinds={"c": "number"})
     assert "Did you mean 'number'" in said(tmp_path, "a,b\n1,2\n", kinds={"a": "numbr"})
+    assert "There is no kind None" in said(tmp_path, "a,b\n1,2\n", kinds={"a": None})
     assert "is not one character" in said(tmp_path, "a,b\n1,2\n", delimiter="::")
     assert rows(tmp_path, "a:b\n1:2\n", delimiter=":") == [(1.0, 2.0)] == rows(tmp_path, "a\tb\n1\t2", delimiter="tab")
 
@@ -357,6 +375,7 @@ def test_polars_types() -> None:
 
 
 def test_arrays_and_dicts() -> None:
+    assert read({"a": [True, 2, 3.0, "x"]}).frame["a"].to_list() == ["true", "2", "3", "x"]
     for dtype in (np.float16, np.float64, np.longdouble, np.int8, bool):
         expected = [(1.0, 0.0), (0.0, 1.0)]
         assert read(np.eye(2, dtype=dtype)).frame.rows() == expected
@@ -405,6 +424,26 @@ def test_new_data_in_another_order_with_other_columns() -> None:
     assert notices == ["Not used: 'extra'."]
     typed, notices = conform({"price": [7], "town": [1.0], "sold": [datetime.date(2024, 4, 3)]}, table.columns)
     assert typed.frame.rows() == [(7.0, "1", datetime.datetime(2024, 4, 3))] and not notices
+
+
+def test_new_data_whose_codes_lost_their_zeros() -> None:
+    texts = {"zip": ["00501", "02134", "10001"]}
+    for options in ({}, {"kinds": {"zip": "category"}}):
+        table = read(texts, **options)
+        for new in ([501, 2134, None], [501.0, 2134.0, None], ["501", " 2134 ", ""], pd.Series([501, 2134, None])):
+            assert conform({"zip": new}, table.columns)[0].frame["zip"].to_list() == ["00501", "02134", None]
+        odd = ["x1", "123456", "10001"]
+        assert conform({"zip": odd}, table.columns)[0].frame["zip"].to_list() == odd
+    plain = read({"zip": ["1", "x", "20"]})
+    assert conform({"zip": [1, 20]}, plain.columns)[0].frame["zip"].to_list() == ["1", "20"]
+
+
+def test_dates_are_no_numbers_unless_they_were() -> None:
+    day = [datetime.date(2020, 1, 1)]
+    with pytest.raises(InputError, match="'n' should hold numbers, but row 1 holds '2020-01-01"):
+        conform({"n": day}, read({"n": [1, 2]}).columns)
+    asked = read({"n": day}, kinds={"n": "number"})
+    assert conform({"n": day}, asked.columns)[0].frame["n"].to_list() == [1577836800.0]
 
 
 def test_new_data_that_lacks_or_has_wrong_values() -> None:

@@ -37,6 +37,7 @@ def seen(texts: list[Any], **options: Any) -> tuple[str, list[Any], str]:
         (["3 €", "4,5 €"], [3, 4.5]),
         (["USD 5", "7", "CHF9"], [5, 7, 9]),
         (["(5)", "$7", "($1.50)"], [-5, 7, -1.5]),
+        (["- 5", "+$3", "$ -4"], [-5, 3, -4]),
         (["007", "42"], [7, 42]),
     ],
 )
@@ -49,8 +50,9 @@ def test_numbers_in_all_spellings(texts: list[str], numbers: list[float]) -> Non
 
 @pytest.mark.parametrize(
     "texts",
-    [["1,23,456", "2"], ["1.5.2"], ["5-", "3"], ["1_000"], ["0x10"], ["12%", "3"], ["12:30"], ["1-2"], ["3 apples"]],
-)
+    [["1,23,456", "2"], ["1.5.2"], ["5-", "3"], ["1_000"], ["0x10"], ["12%", "3"], ["12:30"], ["1-2"], ["3 apples"],
+     ["--5"], ["(-5)", "3"], ["١", "٢"]],
+)  # fmt: skip
 def test_what_only_looks_like_numbers(texts: list[str]) -> None:
     assert seen(texts) == ("category", texts, "")
 
@@ -84,6 +86,8 @@ def test_whole_numbers_that_float64_cannot_tell_apart_are_codes() -> None:
     [
         (["1", "NA", "", "n/a", "NaN", "null", "?", "#N/A"], "number", [1.0] + [None] * 7),
         (["1.5", "-", "None", "missing"], "number", [1.5, None, None, None]),
+        (["1.5", "NONE", "Unknown", "N.A.", "–", "NAN", "#REF!"], "number", [1.5] + [None] * 6),
+        (["x", "NONE", "Unknown"], "category", ["x", "NONE", "Unknown"]),
         (["x", "NA", "", None], "category", ["x", None, None, None]),
         (["x", "None", "-"], "category", ["x", "None", "-"]),  # may be levels
         (["None", "None"], "category", ["None", "None"]),
@@ -100,7 +104,8 @@ def test_missing_markers_are_told_and_can_be_added() -> None:
     assert seen(["1", "-"])[2] == "'-' read as missing"
     assert seen(["NA", None])[2] == "no value at all"
     assert seen(["x", "gone"], missing=["gone"]) == ("category", ["x", None], "'gone' read as missing")
-    assert seen(["1", "-999"], missing=["-999"])[1] == [1.0, None]
+    assert seen(["x", "gone"], missing="gone") == seen(["x", "gone"], missing=["gone"])
+    assert seen(["1", "-999"], missing=["-999"])[1] == seen(["1", "-999"], missing=[-999])[1] == [1.0, None]
     assert seen([1.5, -999.0], missing=["-999"])[1] == [1.5, None]
     assert seen(["1.5", "-999.00"], missing=["-999"])[1] == [1.5, None]
 
@@ -131,7 +136,8 @@ DAY = datetime.datetime(2024, 5, 13)
 @pytest.mark.parametrize(
     "form",
     ["%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y",
-     "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y"],
+     "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d-%b-%Y", "%d-%b-%y", "%m/%d/%y", "%d/%m/%y",
+     "%d.%m.%y"],
 )  # fmt: skip
 @pytest.mark.parametrize("time", ["", " %H:%M:%S", "T%H:%M", " %H:%M:%S.%f", " %I:%M %p"])
 def test_dates_in_all_formats(form: str, time: str) -> None:
@@ -157,7 +163,8 @@ def test_times_with_a_zone_become_utc() -> None:
     assert seen(["2024-05-01 05:00:00.0+0200"])[1] == [moment]
 
 
-@pytest.mark.parametrize("texts", [["24-01-02"], ["1.2.3", "4.5.6"], ["2024-05"], ["192.168.1.1"], ["2024-13-01"]])
+@pytest.mark.parametrize("texts", [["24-01-02"], ["1.2.3", "4.5.6"], ["2024-05"], ["192.168.1.1"], ["2024-13-01"],
+                                   ["0000-01-01"]])  # fmt: skip
 def test_what_only_looks_like_dates(texts: list[str]) -> None:
     assert seen(texts)[:2] == ("category", texts)
 
@@ -179,6 +186,9 @@ def test_kinds_can_be_asked_for() -> None:
     assert seen(["1", "0", "NA"], kinds={"a": "boolean"})[1] == [True, False, None]
     assert seen(["1", "2"], kinds={"a": "category"})[1] == ["1", "2"]
     assert seen([1.0, 2.5], kinds={"a": "category"})[1] == ["1", "2.5"]
+    assert seen(["20240513", "19991231"])[0] == "number"
+    days = [datetime.datetime(2024, 5, 13), datetime.datetime(1999, 12, 31)]
+    assert seen(["20240513", "19991231"], kinds={"a": "date"})[1] == days
     assert seen(["x", "NA"], kinds={"a": "text"})[:2] == ("text", ["x", None])
     assert seen(["None", "3"], kinds={"a": "number"})[1] == [None, 3.0]
     assert seen([datetime.date(2020, 1, 1)], kinds={"a": "number"})[1] == [1577836800.0]
@@ -205,6 +215,21 @@ def test_per_cents_are_the_nearest_float64_in_any_company() -> None:
     texts = [f"{i / 10}%" for i in range(1, 400)]
     expected = [i / 10 / 100 for i in range(1, 400)]
     assert seen(texts)[1] == expected == [seen([text])[1][0] for text in texts[:5]] + expected[5:]
+
+
+CELLS = ["1", "-2.5", "--5", "1,234", "1.234,5", "$3", "4 €", "(5)", "12%", "1e5", "007", "02134", "NA", "", "None",
+         "-", "?", "NAN", "yes", "No", "T", "f", "2024-01-02", "13/1/2024", "1/13/24", "Jan 5, 2024", "5-Mar-24",
+         "0000-01-01", "2024-01-02 05:06", "2024-01-02T05:06:07Z", "x", " 3 ", "١", "½", "+", "1_0", "9" * 20, "1 234",
+         "$", "(", "00", "99/99/99"]  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.sampled_from(CELLS), min_size=1, max_size=3, unique=True).flatmap(
+    lambda pool: st.lists(st.sampled_from(pool), min_size=1, max_size=5)))  # fmt: skip
+def test_what_was_recognised_is_read_and_read_again_row_by_row(texts: list[str]) -> None:
+    table = read({"a": texts})
+    alone = [conform({"a": [text]}, table.columns)[0].frame["a"][0] for text in texts]
+    assert alone == table.frame["a"].to_list()
 
 
 def test_order_of_rows_changes_nothing() -> None:
