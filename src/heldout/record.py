@@ -28,7 +28,6 @@ from heldout.split import SHARES
 if TYPE_CHECKING:
     from heldout.study import Study
 
-FORMAT = 1
 BARS = 20
 LEVELS = 8
 POINTS = 500

@@ -18,7 +18,7 @@ from heldout.diagnose import Evidence, diagnose
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score
-from heldout.folder import LEDGER, PARTS, RECORD, REPORT, StudyFolder
+from heldout.folder import FORMAT, LEDGER, PARTS, RECORD, REPORT, StudyFolder
 from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.problem import Problem, Trivial
@@ -314,7 +314,7 @@ class Study:
         Ledger(self.ledger).append("sealed", identity, {"name": table.source.name, **made.sealed.fingerprint.to_json()})
         self._split = made
         self._record = {
-            "format": record.FORMAT,
+            "format": FORMAT,
             "heldout": record.versions()["heldout"],
             "id": identity,
             "name": Path(table.source.name).name.split(".")[0] or "study",
