@@ -96,8 +96,13 @@ def test_a_higher_level_gives_a_wider_interval_and_the_same_seed_the_same() -> N
 
 def test_a_perfect_rate_still_leaves_room_for_the_unseen() -> None:
     y = np.r_[np.zeros(30, int), np.ones(20, int)]
-    score = replicates("f1", y, Prediction(label=y)).score()
-    assert score.value == score.high == 1
+    certain = Prediction(label=y, probability=np.eye(2)[y] * 0.9 + 0.05)
+    for name in ("f1", "balanced_accuracy", "roc_auc", "average_precision"):
+        score = replicates(name, y, certain).score()
+        assert score.value == pytest.approx(1) and score.high == 1
+        assert score.low == pytest.approx(0.025 ** (1 / 20)), name
+    ragged = np.linspace(0.1, 0.4, 50) + 0.5 * y  # perfect ranks whose sum is 1 but for rounding
+    score = replicates("average_precision", y, Prediction(label=y, probability=np.c_[1 - ragged, ragged])).score()
     assert score.low == pytest.approx(0.025 ** (1 / 20))
 
 

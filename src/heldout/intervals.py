@@ -24,6 +24,7 @@ LEVEL = 0.95
 DRAWS = 4000
 CLUSTERS = 2000
 ROW_BUDGET = 8_000_000  # weights drawn for areas under curves: 500 to 4,000 replicates
+SAME = 1e-12  # replicates that differ by rounding agree
 REPEATED_DRAWS = 300  # replicates of functions that are called once for each
 
 
@@ -104,7 +105,7 @@ class Replicates:
         if self.exact:
             return _wilson(self.value, self.n_rows, level)
         low, high = self.value, self.value
-        if self.draws.size and np.ptp(self.draws) > 0:
+        if self.draws.size and np.ptp(self.draws) > SAME * abs(self.value):
             low, high = _bca(self.value, self.draws, self.jackknife, level)
             method = "BCa bootstrap"
         else:
@@ -123,7 +124,7 @@ class Replicates:
         n = min(len(self.draws), len(other.draws))
         draws = sign * (self.draws[:n] - other.draws[:n])
         value = sign * (self.value - other.value)
-        if n == 0 or np.ptp(draws) == 0:
+        if n == 0 or np.ptp(draws) <= SAME * abs(value):
             return Score(value, value, value, level, "no spread")
         if paired and len(self.jackknife) == len(other.jackknife):
             jackknife = sign * (self.jackknife - other.jackknife)
@@ -190,7 +191,7 @@ def _wilson(share: float, n: int, level: float) -> Score:
 
 def _no_spread(value: float, criterion: Criterion, n: int, level: float) -> tuple[float, float]:
     """All replicates agree. A rate of 0 or 1 in n rows still leaves (alpha/2)^(1/n) for the unseen."""
-    if criterion.bounds != (0.0, 1.0) or value not in (0.0, 1.0):
+    if criterion.bounds != (0.0, 1.0) or abs(value - round(value)) > SAME:
         return value, value
     unseen = 1 - ((1 - level) / 2) ** (1 / n)
-    return (1 - unseen, 1.0) if value == 1.0 else (0.0, unseen)
+    return (1 - unseen, 1.0) if value > 0.5 else (0.0, unseen)
