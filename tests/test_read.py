@@ -14,7 +14,7 @@ import os
 import string
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from heldout.data.read import conform, read
+from heldout.data.table import columns_from_schema
 from heldout.data.write import write
-from heldout.errors import InputError
+from heldout.errors import InputError, ModelFileError
 
 FRAME = pl.DataFrame(
     {"n": [1.5, None, -3.0], "town": ["Ames, IA", 'the "old" one', "two\nlines"], "m": ["ü", None, "z"]}
@@ -304,6 +305,32 @@ def test_wrong_options(tmp_path: Path) -> None:
     assert "There is no kind None" in said(tmp_path, "a,b\n1,2\n", kinds={"a": None})
     assert "is not one character" in said(tmp_path, "a,b\n1,2\n", delimiter="::")
     assert rows(tmp_path, "a:b\n1:2\n", delimiter=":") == [(1.0, 2.0)] == rows(tmp_path, "a\tb\n1\t2", delimiter="tab")
+
+
+def test_names_are_escaped_where_a_notebook_shows_them() -> None:
+    shown = read({"<script>": ["$<1", "x"], "b": ["<i>", "1"]}, missing=["<i>"])._repr_html_()
+    assert "<script>" not in shown and "&lt;script&gt;" in shown
+    assert "<i>" not in shown and "&lt;i&gt;" in shown
+
+
+class Refusing:
+    """What stands for a damaged file: it says no by raising."""
+
+    def fail(self, sentence: str) -> NoReturn:
+        raise ModelFileError(sentence)
+
+
+def test_columns_that_were_stored() -> None:
+    columns = read({"zip": ["007", "010"], "day": ["13/1/2024", None], "n": [1, 2]}).columns
+    schema = json.loads(json.dumps([column.to_json() for column in columns]))
+    state: Any = Refusing()
+    assert columns_from_schema(schema, state) == columns
+    good = schema[0]
+    wrong: list[Any] = [None, [], [3], [good, good], [{**good, "kind": "code"}], [{**good, "name": ""}]]
+    wrong += [[{**good, "more": 1}], [{**good, "parse": {"pad": 3}}], [{**good, "parse": []}], [{**good, "note": None}]]
+    for item in wrong:
+        with pytest.raises(ModelFileError):
+            columns_from_schema(item, state)
 
 
 # Frames ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heldout.data.read import conform, read
+from heldout.data.recognise import read_as
 from heldout.errors import InputError
 
 
@@ -76,7 +77,8 @@ def test_codes_stay_texts(texts: list[str], note: str) -> None:
 
 
 def test_whole_numbers_that_float64_cannot_tell_apart_are_codes() -> None:
-    assert seen([2**53, 1])[0] == "number"
+    assert seen(pl.Series([2**53, -(2**53), None]))[0] == "number"  # type: ignore[arg-type]
+    assert seen(pl.Series([2**53 + 1, 1]))[0] == seen(pl.Series([-(2**63), 1]))[0] == "category"  # type: ignore[arg-type]
     kind, values, _ = seen(pl.Series([2**60, 2**60 + 1]))  # type: ignore[arg-type]
     assert (kind, values) == ("category", [str(2**60), str(2**60 + 1)])
 
@@ -108,6 +110,11 @@ def test_missing_markers_are_told_and_can_be_added() -> None:
     assert seen(["1", "-999"], missing=["-999"])[1] == seen(["1", "-999"], missing=[-999])[1] == [1.0, None]
     assert seen([1.5, -999.0], missing=["-999"])[1] == [1.5, None]
     assert seen(["1.5", "-999.00"], missing=["-999"])[1] == [1.5, None]
+
+
+def test_not_a_number_is_null_as_any_missing_value() -> None:
+    values, wrong = read_as(pl.Series(["1", "nan", None]), "number", {})
+    assert values.to_list() == [1.0, None, None] and not wrong.any()
 
 
 def test_markers_that_only_new_data_has() -> None:
@@ -175,7 +182,7 @@ def test_the_first_and_the_last_year() -> None:
 
 def test_texts_and_categories() -> None:
     texts = [f"the house number {i} is by the river" for i in range(60)]
-    assert seen(texts)[0] == "text"
+    assert seen(texts)[0] == seen(texts[:30])[0] == "text"
     assert seen(texts[:29])[0] == "category"  # too few
     assert seen([f"street {i}" for i in range(60)])[0] == "category"  # too short
     assert seen(texts[:30] + texts[:10] * 30)[0] == "category"  # too often the same

@@ -123,7 +123,7 @@ def _typed_kind(series: pl.Series, source: Source) -> tuple[str | None, str]:
         return None, ""
     if kind == pl.Boolean:
         return "boolean", ""
-    if kind.is_integer() and bool((series.cast(pl.Float64).abs() > MOST_WHOLE).any()):
+    if kind.is_integer() and max(abs(int(series.min() or 0)), abs(int(series.max() or 0))) > MOST_WHOLE:  # type: ignore[arg-type]
         return "category", LONG_CODES
     if kind.is_numeric():
         return "number", ""
