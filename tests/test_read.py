@@ -12,6 +12,7 @@ import json
 import lzma
 import os
 import string
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +28,7 @@ from scipy import sparse
 from heldout.data.read import conform, read
 from heldout.data.table import columns_from_schema
 from heldout.data.write import write
-from heldout.errors import InputError, ModelFileError
+from heldout.errors import InputError, MissingExtraError, ModelFileError
 
 FRAME = pl.DataFrame(
     {"n": [1.5, None, -3.0], "town": ["Ames, IA", 'the "old" one', "two\nlines"], "m": ["ü", None, "z"]}
@@ -156,6 +157,12 @@ def test_excel(tmp_path: Path) -> None:
     assert "not a whole Excel file" in said(tmp_path, b"PK\x03\x04junk", "bad.xlsx")
 
 
+def test_excel_without_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(MissingExtraError, match=r"t.xlsx needs the extra 'excel': pip install 'heldout\[excel\]'"):
+        read(at(tmp_path, b"PK\x03\x04junk", "t.xlsx"))
+
+
 def test_line_ends_and_blank_lines(tmp_path: Path) -> None:
     assert rows(tmp_path, "a,b\r1,x\r2,y\r") == [(1.0, "x"), (2.0, "y")]
     assert rows(tmp_path, "\n \na,b\n\n1,x\n  \n\n2,y\n\n") == [(1.0, "x"), (2.0, "y")]
@@ -231,6 +238,27 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
     if os.access(path, os.R_OK):
         pytest.skip("this user may read everything")
     with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied"), "cannot be read: Permission denied"),
+        (FileNotFoundError(2, "gone"), "There is no file"),
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error"),
+    ],
+)
+def test_a_file_that_fails_or_vanishes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
+) -> None:
+    path = at(tmp_path, "a\n1\n")
+
+    def fail(path: Path) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(InputError, match=words):
         read(path)
 
 
