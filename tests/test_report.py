@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import io
@@ -134,7 +135,7 @@ def test_a_sealed_study_says_so_and_shows_no_score(opened: dict[str, Any]) -> No
     sealed = copy.deepcopy(opened)
     sealed["final"] = None
     text = Page(html.render(sealed)).words
-    assert "The test set is still sealed." in text and "rows never looked at" in text
+    assert "The test set is still sealed." in text and "sealed, never looked at" in text
     assert "sealed" in printed(sealed)
     sealed["leaderboard"] = []
     sealed["charts"] = {"predictions": {}}
@@ -161,13 +162,25 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert not [tag for tag, _ in page.elements if tag == "i"]
     assert "alert(1)</script>" not in text
     for name in HOSTILE:
-        assert name in "".join(page.text)
+        assert words.legible(name) in "".join(page.text)
+    assert "\u202e" not in text and "\x1b" not in text
     specs = next(block for block in re.findall(r'<script id="specs"[^>]*>(.*?)</script>', text, re.S))
     assert json.loads(specs)["confusion"]["title"]
     shown = printed(study.record, width=300)
     assert "[red]x[/red]" in shown and "[b]" in shown
     for view in (study, study.leaderboard, study.findings):
         assert "<script>" not in str(view._repr_html_())
+
+
+def test_the_page_runs_its_own_scripts_and_no_other(opened: dict[str, Any]) -> None:
+    text = html.render(opened)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy and "unsafe-eval" not in policy[1] and "script-src 'unsafe-inline'" not in policy[1]
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.S)
+    assert len(scripts) == 2
+    for script in scripts:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy[1].replace("&#43;", "+")
 
 
 def test_regression_has_its_charts_and_a_field_name_means_nothing_to_vega(opened: dict[str, Any]) -> None:

@@ -6,6 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+CONTROLS = {
+    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n\r"},  # ␛ for the escape character
+    0x7F: "␡",
+    **dict.fromkeys(range(0x80, 0xA0), "\ufffd"),
+    **dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"),  # they turn the text after them around
+    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
+    **dict.fromkeys((0xFFFE, 0xFFFF), "\ufffd"),
+    **dict.fromkeys((0x2028, 0x2029), " "),
+}
+
 
 def number(value: float | None, digits: int = 4) -> str:
     """A number with about `digits` significant digits and thousands separators; "–" where there is none.
@@ -13,7 +23,7 @@ def number(value: float | None, digits: int = 4) -> str:
     >>> number(26345.28), number(0.50552), number(3.0), number(-0.00001234), number(None)
     ('26,345', '0.5055', '3', '-1.234e-05', '–')
     """
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     if value == round(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
@@ -28,23 +38,80 @@ def interval(score: Mapping[str, Any]) -> str:
     return f"{number(score['low'])} to {number(score['high'])}"
 
 
+def short_number(value: float) -> str:
+    """As `number`, but a whole number of up to four digits has no separator: it may be a year."""
+    return f"{value:.0f}" if value == round(value) and abs(value) < 10_000 else number(value)
+
+
 def percent(share: float) -> str:
     """A share or a level in per cent: 0.95 is "95%", 0.975 "97.5%"."""
     return f"{100 * share:.4g}%"
 
 
+def missing(share: float) -> str:
+    """The share of missing values in three digits; "" where none is missing."""
+    return percent(float(f"{share:.3g}")) if share else ""
+
+
 def seconds(value: float) -> str:
-    """A duration: "0.42 ms", "1.3 s", "3 min 20 s"."""
-    if value < 0.1:
+    """A duration: "0.42 ms", "1.3 s", "3 min 20 s", "2 h 5 min".
+
+    >>> seconds(0.00042), seconds(0.0996), seconds(59.7), seconds(7500)
+    ('0.42 ms', '0.1 s', '1 min 0 s', '2 h 5 min')
+    """
+    if value < 0.0995:
         return f"{1000 * value:.2g} ms"
-    if value < 60:
-        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    return f"{int(value // 60)} min {int(value % 60)} s"
+    if value < 9.95:
+        return f"{value:.2g} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def capital(sentence: str) -> str:
+    """The sentence with a capital first letter; the rest stays as it is."""
+    return sentence[:1].upper() + sentence[1:]
+
+
+def short(text: str, most: int = 40) -> str:
+    """The beginning of a text that is longer than `most` characters, with "…"."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def legible(value: Any) -> Any:
+    """A record, or a part of it, whose texts are safe to show.
+
+    Control characters become visible signs (an escape character would command the terminal, and is no character
+    of an SVG), and so do those that turn the text after them around. Line breaks and tabs stay.
+
+    >>> legible({"name": "\\x1b[31m", "rows": [1, "a\\u202eb"]})
+    {'name': '␛[31m', 'rows': [1, 'a�b']}
+    """
+    if isinstance(value, str):
+        return value.translate(CONTROLS)
+    if isinstance(value, Mapping):
+        return {legible(key): legible(item) for key, item in value.items()}
+    return [legible(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def verdict(ledger: Mapping[str, Any]) -> str:
+    """The ledger's verdict with the hash of its last entry in full, said once."""
+    said, head = str(ledger["verdict"]), str(ledger["head"])
+    return said.replace(head[:16], head) if head and head[:16] in said else f"{said} Head: {head}."
 
 
 def times_opened(count: int) -> str:
     """How often a test set was opened, as it stands wherever its score is shown."""
     return "opened once" if count == 1 else f"opened {count} times"
+
+
+def opened_before(opening: Mapping[str, Any]) -> str:
+    """An earlier opening of these rows, from the ledger."""
+    at = str(opening["time"])[:16].replace("T", " at ")
+    return (
+        f"Opened before on {at} UTC by study {opening['study']}, which held {percent(opening['share'])} of these rows."
+    )
 
 
 def outcome(record: Mapping[str, Any]) -> str:
@@ -68,13 +135,12 @@ def _chosen(entry: Mapping[str, Any]) -> str:
 
 def _final_outcome(problem: Mapping[str, Any], final: Mapping[str, Any]) -> str:
     score, title = final["score"], problem["criterion"]["title"]
-    verb = "predicts"
     against = ""
     if final["trivial"] is not None and final["learner"] != (problem["trivial"] or {}).get("learner"):
         against = f", against {number(final['trivial']['value'])} for the trivial answer"
     rows = "never used before" if final["openings"] == 1 else f"{times_opened(final['openings'])} by now"
     return (
-        f"{final['title']} {verb} {problem['target']} with {_article(title)} {title} of {number(score['value'])} "
+        f"{final['title']} predicts {problem['target']} with {_article(title)} {title} of {number(score['value'])} "
         f"({percent(score['level'])} interval {interval(score)}) on {final['rows']:,} rows {rows}{against}."
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,40 @@ def render(record: Mapping[str, Any]) -> str:
     Everything it needs is inside: styles, the charts' data, Vega, and each chart drawn once for paper and for
     readers without scripts. The page asks the network for nothing, and a content policy forbids it to.
     """
+    record = words.legible(record)
     charts = plots.plots(record)
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            record=record,
-            charts=[(chart, Markup(plots.svg(chart))) for chart in charts],
-            specs=as_script({chart.name: chart.spec for chart in charts}),
-            light=as_script(plots.LIGHT),
-            vega=Markup(vega()) if charts else "",
-            findings=sorted(record["findings"], key=lambda item: ORDER.index(item["severity"])),
-        )
+    environment = _environment()
+    scripts = [vega(), environment.get_template("report.js").render()] if charts else []
+    return environment.get_template("report.html").render(
+        record=record,
+        charts=[(chart, Markup(plots.svg(chart))) for chart in charts],
+        specs=as_script({chart.name: chart.spec for chart in charts}),
+        light=as_script(plots.LIGHT),
+        scripts=[Markup(script) for script in scripts],
+        policy=policy(scripts),
+        findings=sorted(record["findings"], key=lambda item: ORDER.index(item["severity"])),
     )
 
 
 def fragment(name: str, record: Mapping[str, Any]) -> str:
     """One section of the report ("leaderboard", "findings"), for a notebook."""
+    record = words.legible(record)
     template = _environment().get_template("sections.html")
     findings = sorted(record["findings"], key=lambda item: ORDER.index(item["severity"]))
     return str(getattr(template.make_module({"record": record}), name)(record, findings))
+
+
+def policy(scripts: Sequence[str]) -> Markup:
+    """What the page may do: draw, and run these scripts, known by their hashes; nothing else, and no network.
+
+    >>> policy([])
+    Markup("default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'")
+    """
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = "".join(f" 'sha256-{digest}'" for digest in digests)
+    may_run = f"script-src{allowed}; " if allowed else ""
+    rest = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return Markup(f"default-src 'none'; {may_run}{rest}")
 
 
 def _environment() -> Environment:
@@ -62,6 +77,10 @@ def _environment() -> Environment:
         "interval": words.interval,
         "percent": words.percent,
         "seconds": words.seconds,
+        "value": words.short_number,
+        "missing": words.missing,
+        "capital": words.capital,
+        "short": words.short,
         "pretty": lambda value: json.dumps(value, ensure_ascii=False, indent=1),
     }
     environment.globals |= {"words": words, "marks": SEVERITIES, "bars": bars}

@@ -6,23 +6,31 @@ Field names are ours; names from the data stand in titles only, so that no name 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
+from heldout.words import capital, short
+
 WIDTH = 440
 PARTS = ("train", "validation")
 COLOURS = ("#e07b39", "#2f6fb0")  # train, validation: told apart without colour by their shapes too
+GREY = "#8a93a0"
 SHAPES = ("triangle-up", "circle")
 MOST_CLASSES = 30
+FLAT_LABEL = 6  # characters of a class that fit beside the next one's
+MANY = 20  # marks of one look that are drawn by reference
+FORMAT = ",.5~r"
 
 LIGHT: dict[str, Any] = {
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": "#c8ccd2"},
     "axis": {
+        "labelLimit": 180,
         "labelColor": "#3c4450",
         "titleColor": "#3c4450",
         "gridColor": "#e6e8ec",
@@ -63,7 +71,20 @@ def _plot(name: str, title: str, about: str, chart: Any) -> Plot:
 
 
 def _values(rows: list[dict[str, Any]]) -> alt.Data:
-    return alt.Data(values=rows)
+    """Rows as a chart's data; numbers in six digits, which is finer than a screen."""
+    return alt.Data(
+        values=[{k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    )
+
+
+def _tips(*names: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{name}:Q", title=name, format=FORMAT) for name in names]
+
+
+def _dashed(*ends: float) -> Any:
+    """The dashed line of a perfect prediction."""
+    rows = _values([{"v": float(end)} for end in ends])
+    return alt.Chart(rows).mark_line(strokeDash=[5, 4], color=GREY).encode(x="v:Q", y="v:Q")
 
 
 def _leaderboard(record: Mapping[str, Any]) -> Plot:
@@ -74,7 +95,7 @@ def _leaderboard(record: Mapping[str, Any]) -> Plot:
         if entry["validation"]
         for part in PARTS
     ]
-    unit = f", {criterion['unit']}" if criterion["unit"] else ""
+    unit = f", {short(criterion['unit'])}" if criterion["unit"] else ""
     better = "higher" if criterion["greater_is_better"] else "lower"
     colour = alt.Color("part:N", title="rows", scale=alt.Scale(domain=PARTS, range=COLOURS))
     shape = alt.Shape("part:N", title="rows", scale=alt.Scale(domain=PARTS, range=SHAPES))
@@ -82,11 +103,11 @@ def _leaderboard(record: Mapping[str, Any]) -> Plot:
     y = alt.Y("learner:N", title=None, sort=order, axis=alt.Axis(labelLimit=190))
     offset = alt.YOffset("part:N", sort=list(PARTS))
     base = alt.Chart(_values(rows))
-    x_title = f"{criterion['title']}{unit} ({better} is better)"
+    x_title = f"{capital(criterion['title'])}{unit} ({better} is better)"
     bars = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low:Q", title=x_title, scale=alt.Scale(zero=False)), x2="high:Q", y=y, yOffset=offset, color=colour
     )
-    tip = [alt.Tooltip(f"{key}:{kind}", title=key) for key, kind in (("learner", "N"), ("part", "N"), ("value", "Q"))]
+    tip = [alt.Tooltip(f"{key}:N", title=key) for key in ("learner", "part")] + _tips("value", "low", "high")
     points = base.mark_point(size=70, filled=True, opacity=1).encode(
         x="value:Q", y=y, yOffset=offset, color=colour, shape=shape, tooltip=tip
     )
@@ -94,27 +115,22 @@ def _leaderboard(record: Mapping[str, Any]) -> Plot:
     return _plot(
         "leaderboard",
         "Learners with 95% intervals",
-        f"{criterion['title']} of each learner on train and validation.",
+        f"{capital(criterion['title'])} of each learner on train and validation rows.",
         chart,
     )
 
 
 def _predicted(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
-    target = record["problem"]["target"]
+    target = short(record["problem"]["target"])
     rows = [{"actual": a, "predicted": p} for a, p in zip(shown["actual"], shown["predicted"], strict=True)]
-    low, high = min(shown["actual"]), max(shown["actual"])
-    line = (
-        alt.Chart(_values([{"v": low}, {"v": high}]))
-        .mark_line(strokeDash=[5, 4], color="#8a93a0")
-        .encode(x="v:Q", y="v:Q")
-    )
+    line = _dashed(min(shown["actual"]), max(shown["actual"]))
     points = (
         alt.Chart(_values(rows))
         .mark_circle(size=28, opacity=0.55, color=COLOURS[1])
         .encode(
             x=alt.X("actual:Q", title=f"actual {target}", scale=alt.Scale(zero=False)),
             y=alt.Y("predicted:Q", title=f"predicted {target}", scale=alt.Scale(zero=False)),
-            tooltip=["actual:Q", "predicted:Q"],
+            tooltip=_tips("actual", "predicted"),
         )
     )
     about = f"Predicted against actual {target}; a perfect prediction lies on the dashed line."
@@ -124,16 +140,16 @@ def _predicted(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
 
 
 def _residuals(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
-    target = record["problem"]["target"]
+    target = short(record["problem"]["target"], 24)
     rows = [{"predicted": p, "residual": a - p} for a, p in zip(shown["actual"], shown["predicted"], strict=True)]
-    zero = alt.Chart(_values([{"v": 0}])).mark_rule(strokeDash=[5, 4], color="#8a93a0").encode(y="v:Q")
+    zero = alt.Chart(_values([{"v": 0}])).mark_rule(strokeDash=[5, 4], color=GREY).encode(y="v:Q")
     points = (
         alt.Chart(_values(rows))
         .mark_circle(size=28, opacity=0.55, color=COLOURS[1])
         .encode(
             x=alt.X("predicted:Q", title=f"predicted {target}", scale=alt.Scale(zero=False)),
             y=alt.Y("residual:Q", title=f"actual minus predicted {target}"),
-            tooltip=["predicted:Q", "residual:Q"],
+            tooltip=_tips("predicted", "residual"),
         )
     )
     about = "What is left after the prediction: a bend or a funnel here is something the learner has missed."
@@ -142,15 +158,12 @@ def _residuals(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
 
 def _roc(record: Mapping[str, Any], roc: Mapping[str, Any]) -> Plot:
     rows = [{"fpr": f, "tpr": t, "i": i} for i, (f, t) in enumerate(zip(roc["fpr"], roc["tpr"], strict=True))]
-    positive = record["problem"]["positive"]
-    line = (
-        alt.Chart(_values([{"v": 0}, {"v": 1}])).mark_line(strokeDash=[5, 4], color="#8a93a0").encode(x="v:Q", y="v:Q")
-    )
+    positive, line = short(record["problem"]["positive"], 20), _dashed(0, 1)
     curve = (
         alt.Chart(_values(rows))
         .mark_line(color=COLOURS[1])
         .encode(
-            x=alt.X("fpr:Q", title=f"false alarms: share of the others called {positive}"),
+            x=alt.X("fpr:Q", title="false alarms (share of the others)"),
             y=alt.Y("tpr:Q", title=f"share of {positive} found"),
             order="i:Q",
         )
@@ -164,17 +177,14 @@ def _calibration(record: Mapping[str, Any], given: Mapping[str, Any]) -> Plot:
         {"predicted": p, "observed": o, "rows": n}
         for p, o, n in zip(given["predicted"], given["observed"], given["rows"], strict=True)
     ]
-    positive = record["problem"]["positive"]
-    line = (
-        alt.Chart(_values([{"v": 0}, {"v": 1}])).mark_line(strokeDash=[5, 4], color="#8a93a0").encode(x="v:Q", y="v:Q")
-    )
+    positive, line = short(record["problem"]["positive"], 20), _dashed(0, 1)
     points = (
         alt.Chart(_values(rows))
         .mark_line(color=COLOURS[1], point=alt.OverlayMarkDef(size=50, color=COLOURS[1]))
         .encode(
             x=alt.X("predicted:Q", title=f"predicted probability of {positive}"),
             y=alt.Y("observed:Q", title=f"share of {positive} observed"),
-            tooltip=["predicted:Q", "observed:Q", "rows:Q"],
+            tooltip=_tips("predicted", "observed", "rows"),
         )
     )
     about = "Rows in tenths by predicted probability: on the dashed line, a 70% is right seven times in ten."
@@ -191,9 +201,11 @@ def _confusion(record: Mapping[str, Any], given: Mapping[str, Any]) -> Plot:
         for i, row in enumerate(counts)
         for j, n in enumerate(row)
     ]
+    target = short(record["problem"]["target"], 20)
+    flat = max(map(len, labels)) <= FLAT_LABEL
     base = alt.Chart(_values(rows)).encode(
-        x=alt.X("predicted:N", title=f"predicted {record['problem']['target']}", sort=labels),
-        y=alt.Y("actual:N", title=f"actual {record['problem']['target']}", sort=labels),
+        x=alt.X("predicted:N", title=f"predicted {target}", sort=labels, axis=alt.Axis(labelAngle=0 if flat else -90)),
+        y=alt.Y("actual:N", title=f"actual {target}", sort=labels),
     )
     cells = base.mark_rect().encode(
         color=alt.Color(
@@ -205,7 +217,7 @@ def _confusion(record: Mapping[str, Any], given: Mapping[str, Any]) -> Plot:
         tooltip=["actual:N", "predicted:N", "count:Q"],
     )
     text = base.mark_text(fontSize=12).encode(
-        text="count:Q", color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#1c2129"))
+        text="count:Q", color=alt.condition("datum.share > 0.65", alt.value("white"), alt.value("#1c2129"))
     )
     size = max(160, min(440, 48 * len(labels)))
     about = "How many rows of each class were called what."
@@ -215,14 +227,28 @@ def _confusion(record: Mapping[str, Any], given: Mapping[str, Any]) -> Plot:
 
 
 def svg(plot: Plot) -> str:
-    """The chart drawn once, for paper and for readers without scripts."""
+    """The chart drawn once, for paper and for readers without scripts; nothing in it but shapes and text."""
     import vl_convert
 
-    drawn = str(
-        vl_convert.vegalite_to_svg(
-            plot.spec, config={**LIGHT, "aria": False, "padding": {"left": 40, "top": 5, "right": 20, "bottom": 5}}
-        )
-    )
-    for number, name in enumerate(dict.fromkeys(re.findall(r'id="([^"]+)"', drawn))):  # counted over all drawings
-        drawn = re.sub(rf'(id="|#){re.escape(name)}(?=["\)])', rf"\g<1>{plot.name}-{number}", drawn)
-    return re.sub(r"(\d\.\d{2})\d+", r"\1", drawn)  # a hundredth of a point is finer than paper
+    padding = {"left": 40, "top": 5, "right": 20, "bottom": 5}
+    drawn = str(vl_convert.vegalite_to_svg(plot.spec, config={**LIGHT, "aria": False, "padding": padding}))
+    names = {name: f"{plot.name}-{i}" for i, name in enumerate(dict.fromkeys(re.findall(r' id="([^"]+)"', drawn)))}
+    return _by_reference(re.sub(r"<[^>]*>", lambda tag: _lighter(tag[0], names), drawn), f"{plot.name}-mark")
+
+
+def _lighter(tag: str, names: Mapping[str, str]) -> str:
+    """A tag without what only a script reads, numbers in hundredths, ids (counted over all drawings) made ours."""
+    tag = re.sub(r' (class|role|aria-[a-z]+|pointer-events|xmlns:xlink|version)="[^"]*"', "", tag)
+    tag = re.sub(r'( id="|url\(#)([^")]+)', lambda found: found[1] + names.get(found[2], found[2]), tag)
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
+
+
+def _by_reference(drawn: str, name: str) -> str:
+    """Marks that differ only in their place are drawn once and then referred to."""
+    pattern = r'<path transform="translate\(([-\d.e]+),([-\d.e]+)\)" (d="[^>]*)/>'
+    looks = Counter(look for _, _, look in re.findall(pattern, drawn))
+    ((look, count),) = looks.most_common(1) or [("", 0)]
+    if count < MANY:
+        return drawn
+    placed = re.sub(pattern.replace('(d="[^>]*)', re.escape(look)), rf'<use href="#{name}" x="\1" y="\2"/>', drawn)
+    return placed.replace(">", f'><defs><path id="{name}" {look}/></defs>', 1)

@@ -15,11 +15,18 @@ def shown_progress(quiet: bool) -> Iterator[Callable[[str, int, int], None] | No
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    from heldout.words import legible
+
+    columns = (
+        TextColumn("{task.description:<40}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def step(title: str, done: int, total: int) -> None:
-            bar.update(task, description=title, completed=done, total=total)
+            bar.update(task, description=legible(title), completed=done, total=total)
 
         yield step

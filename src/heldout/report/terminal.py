@@ -6,12 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from heldout.words import interval, number, outcome, percent, seconds, times_opened
+from heldout.words import (
+    capital,
+    interval,
+    legible,
+    missing,
+    number,
+    opened_before,
+    outcome,
+    percent,
+    seconds,
+    times_opened,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from heldout.ledger import Entry
@@ -25,6 +36,7 @@ __all__ = ["ledger", "outcome", "show", "text"]
 
 def show(record: Record, console: Console, *, sections: Sequence[str] | None = None, verbose: int = 0) -> None:
     """Print the record, or the named sections of it (keys of SECTIONS); the outcome stands at the end."""
+    record = legible(record)
     for name in sections or SECTIONS:
         SECTIONS[name](record, console, verbose)
     console.print()
@@ -36,7 +48,7 @@ def text(record: Record, sections: Sequence[str]) -> str:
     console = Console(width=100, color_system=None, force_terminal=False, force_jupyter=False, legacy_windows=False)
     with console.capture() as captured:
         for name in sections:
-            SECTIONS[name](record, console, 0)
+            SECTIONS[name](legible(record), console, 0)
     return captured.get().strip("\n")
 
 
@@ -60,9 +72,9 @@ def _data(record: Record, console: Console, verbose: int) -> None:
     shown = columns if verbose else columns[:SHOWN_COLUMNS]
     table = _table("column", "kind", "role", "missing in train", "read as, or why left out")
     for column in shown:
-        missing = percent(round(column["missing"], 4)) if column["missing"] else ""
-        cells = (column["name"], column["kind"], column["role"], missing, column["reason"] or column["note"])
-        table.add_row(*map(escape, cells))
+        said = column["reason"] or column["note"]
+        cells = (column["name"], column["kind"], column["role"], missing(column["missing"]), said)
+        table.add_row(*map(Text, cells))
     if shown:
         console.print(table)
     if len(shown) < len(data["columns"]):
@@ -81,17 +93,21 @@ def _leaderboard(record: Record, console: Console, verbose: int) -> None:
     unit = f", {criterion['unit']}" if criterion["unit"] else ""
     better = "higher" if criterion["greater_is_better"] else "lower"
     _heading(console, f"Learners by {criterion['title']}{unit} ({better} is better, 95% intervals)")
-    table = _table("", "learner", "validation", "train", "gap", "fit")
+    table, unscored = _table("", "learner", "validation", "train", "gap", "fit"), []
     for entry in record["leaderboard"]:
         mark = "→" if entry["chosen"] else ""
         if entry["status"] != "fitted":
-            table.add_row(mark, escape(entry["title"]), escape(f"{entry['status']}: {entry['error']}"), "", "", "")
+            table.add_row(mark, Text(entry["title"]), entry["status"])
+            unscored.append(Text(f"{entry['title']} {entry['status']}: {entry['error']}"))
             continue
         parts = (_scored(entry[name]) for name in ("validation", "train", "gap"))
-        table.add_row(mark, escape(entry["title"]), *parts, seconds(entry["fit_seconds"]))
+        table.add_row(mark, Text(entry["title"]), *parts, seconds(entry["fit_seconds"]))
     console.print(table)
-    if verbose:
-        _other(next(entry for entry in record["leaderboard"] if entry["chosen"])["other"], "on validation", console)
+    for line in unscored:
+        console.print(line)
+    for entry in record["leaderboard"]:
+        if verbose and entry["chosen"]:
+            _other(entry["other"], "on validation", console)
 
 
 def _findings(record: Record, console: Console, verbose: int) -> None:
@@ -117,7 +133,7 @@ def _final(record: Record, console: Console, verbose: int) -> None:
     title = record["problem"]["criterion"]["title"]
     console.print(
         Text(
-            f"{title} {number(score['value'])}, {percent(score['level'])} interval {interval(score)}, on "
+            f"{capital(title)} {number(score['value'])}, {percent(score['level'])} interval {interval(score)}, on "
             f"{final['rows']:,} test rows; {times_opened(final['openings'])}, "
             f"{final['opened_at'][:16].replace('T', ' at ')} UTC."
         )
@@ -125,8 +141,9 @@ def _final(record: Record, console: Console, verbose: int) -> None:
     if final["widening"]:
         console.print(Text(f"The interval is widened: {final['widening']}."))
     _other(final["other"], "on the test rows", console)
-    ledger = final["ledger"]
-    console.print(Text(f"{ledger['verdict']} Head in full: {ledger['head']}", style="dim"))
+    for item in final["earlier"]:
+        console.print(Text(opened_before(item)))
+    console.print(Text(verdict(final["ledger"]), style="dim"))
 
 
 def _reproduce(record: Record, console: Console, verbose: int) -> None:
@@ -151,7 +168,7 @@ SECTIONS: dict[str, Callable[[Record, Console, int], None]] = {
 }
 
 
-def ledger(entries: Sequence[Entry], verdict: str, path: str, console: Console) -> None:
+def ledger(entries: Sequence[Entry], said: str, path: str, console: Console) -> None:
     """The ledger's entries as a table, and whether it is whole."""
     table = _table("no.", "time (UTC)", "what", "study", "of")
     for entry in entries:
@@ -159,14 +176,15 @@ def ledger(entries: Sequence[Entry], verdict: str, path: str, console: Console) 
         about = " ".join(str(body[key]) for key in ("name", "learner", "criterion") if key in body)
         if entry.kind == "scored":
             about += f" {number(body['score']['value'])} ({interval(body['score'])})"
-        table.add_row(str(entry.number), entry.time[:16].replace("T", " "), entry.kind, entry.study, escape(about))
+        cells = (str(entry.number), entry.time[:16].replace("T", " "), entry.kind, entry.study, about)
+        table.add_row(*(Text(legible(cell)) for cell in cells))
     if entries:
         console.print(table)
-    console.print(Text(f"{path}: {verdict}"))
+    console.print(Text(legible(f"{path}: {said}")))
 
 
-def _scored(score: Mapping[str, Any]) -> str:
-    return f"{number(score['value'])}\n[dim]{interval(score)}[/dim]"
+def _scored(score: Mapping[str, Any]) -> Text:
+    return Text.assemble(f"{number(score['value'])}\n", (interval(score), "dim"))
 
 
 def _other(scores: Sequence[Mapping[str, Any]], where: str, console: Console) -> None:
