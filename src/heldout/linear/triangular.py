@@ -31,7 +31,11 @@ class Rows:
     y: Array  # (n, m)
     mean_x: Array  # (p,)
     mean_y: Array  # (m,)
-    root_weights: Array | None  # (n,)
+    weights: Array | None  # (n,)
+
+    @functools.cached_property
+    def root_weights(self) -> Array | None:
+        return None if self.weights is None else np.sqrt(self.weights)
 
     def fill(self, rows: slice, x_out: Any, y_out: Any) -> None:
         """Write a run of rows in the outputs' precision."""
@@ -40,6 +44,12 @@ class Rows:
         if self.root_weights is not None:
             x_out *= self.root_weights[rows, None]
             y_out *= self.root_weights[rows, None]
+
+    def with_ones(self, rows: slice, out: Any, fit_intercept: bool) -> Any:
+        """[1, x] of a run of rows, or x without an intercept, as they are: not centred, not weighted."""
+        out[:, :fit_intercept] = 1.0
+        out[:, fit_intercept:] = self.x[rows]
+        return out
 
 
 def reduce(rows: Rows) -> tuple[Array, Array]:

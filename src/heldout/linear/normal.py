@@ -1,0 +1,137 @@
+"""The normal equations X'X w = X'y: products in one pass over the rows, solved by Cholesky's factor."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy.linalg import cho_solve, lapack, solve_triangular
+
+from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
+from heldout.linear.triangular import MAX_PARTS, block_rows
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+LEAST_HEIGHT = 2  # columns' heights of a block: adding its product to the sum then costs little beside the product
+SMALLEST = 1e-280  # a sum of squares below this may have lost digits to underflow
+FAR = 10.0  # spreads from zero beyond which a column's sums of squares would lose two digits to its mean
+
+
+@dataclass(frozen=True)
+class Products:
+    """Weighted sums over the rows: X'X (p, p) and X'Y (p, m) of the columns minus their means, and those means."""
+
+    xx: Array
+    xy: Array
+    mean_x: Array  # (p,); zero without an intercept
+    mean_y: Array  # (m,)
+    total: float  # sum of the weights
+
+
+@dataclass(frozen=True)
+class Cholesky:
+    """X'X = D R'R D with D the columns' norms, of full rank."""
+
+    triangle: Array  # (p, p) R
+    norms: Array  # (p,) D
+    condition: float  # estimate of the condition number of X D^-1, in the 1-norm of X'X
+    route: str = "cholesky"
+
+    @property
+    def rank(self) -> int:
+        return len(self.norms)
+
+    @property
+    def loss(self) -> float:
+        """By what factor rounding errors grow in `solve_normal`: forming X'X squares the condition."""
+        return self.condition**2
+
+    def solve_normal(self, g: Array) -> Array:
+        """The w (p, m) with X'X w = g (p, m)."""
+        scaled = cho_solve((self.triangle, False), g / self.norms[:, None], check_finite=False)
+        return np.asarray(scaled / self.norms[:, None])
+
+    def root(self) -> Array:
+        """M (p, p) with M M' the inverse of X'X."""
+        inside = solve_triangular(self.triangle, np.eye(self.rank), check_finite=False)
+        return np.asarray(inside / self.norms[:, None])
+
+
+def products(x: Array, y: Array, weights: Array | None, *, fit_intercept: bool) -> Products:
+    """Sums of products by blocks of rows, side by side; the cut depends on the shape alone.
+
+    With an intercept the columns are shifted by the first block's means, so that little is lost when their own
+    means are taken out at the end; where that guess was far off, the sums are made again with the means found.
+    """
+    first = slice(0, block_rows(x.shape[1] + y.shape[1]))
+    shift_x, shift_y = x[first].mean(axis=0), y[first].mean(axis=0)
+    if not fit_intercept:
+        shift_x, shift_y = np.zeros_like(shift_x), np.zeros_like(shift_y)
+    with np.errstate(over="ignore", invalid="ignore"):  # `factorise_normal` refuses what is not finite
+        found, poor = _centred(x, y, weights, shift_x, shift_y, fit_intercept)
+        return _centred(x, y, weights, found.mean_x, found.mean_y, fit_intercept)[0] if poor else found
+
+
+def _centred(
+    x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, fit_intercept: bool
+) -> tuple[Products, bool]:
+    """The products of the columns minus their means, by way of a shift, and whether that shift was far off."""
+    p = x.shape[1]
+    sums = _sums(x, y, weights, shift_x, shift_y)
+    total = float(sums[0, 0])
+    if not fit_intercept:
+        return Products(sums[1 : p + 1, 1 : p + 1], sums[1 : p + 1, p + 1 :], shift_x, shift_y, total), False
+    off = sums[0, 1:] / total
+    squares = sums[1:, 1:] - total * np.outer(off, off)
+    poor = bool(np.any(total * off * off > FAR**2 * np.abs(squares.diagonal())))
+    found = Products(squares[:p, :p], squares[:p, p:], shift_x + off[:p], shift_y + off[p:], total)
+    return found, poor
+
+
+def _sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array) -> Array:
+    """Z'VZ for Z = [1, x - shift, y - shift] (n, 1 + p + m)."""
+    n, p = x.shape
+    width = 1 + p + y.shape[1]
+    height = max(block_rows(width), LEAST_HEIGHT * width)
+    n_parts = max(1, min(MAX_PARTS, n // height, n // (4 * width)))
+    work = functools.partial(_sums_of_run, x, y, weights, shift_x, shift_y, height)
+    parts = in_threads(work, split_rows(n, n_parts))
+    return sum(parts[1:], start=parts[0])
+
+
+def _sums_of_run(
+    x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, height: int, run: slice
+) -> Array:
+    p = x.shape[1]
+    blocks = split_rows(run.stop - run.start, -(-(run.stop - run.start) // height))
+    buffer = np.empty((max(block.stop - block.start for block in blocks), 1 + p + y.shape[1]))
+    total, product = np.zeros((buffer.shape[1],) * 2), np.empty((buffer.shape[1],) * 2)
+    for block in blocks:
+        rows = slice(run.start + block.start, run.start + block.stop)
+        z = buffer[: rows.stop - rows.start]
+        z[:, 0] = 1.0
+        np.subtract(x[rows], shift_x, out=z[:, 1 : p + 1])
+        np.subtract(y[rows], shift_y, out=z[:, p + 1 :])
+        if weights is not None:
+            z *= np.sqrt(weights[rows])[:, None]
+        with np.errstate(over="ignore", invalid="ignore"):  # as above: every thread has its own setting
+            total += np.matmul(z.T, z, out=product)  # the same array twice: BLAS computes one half of it
+    return total
+
+
+def factorise_normal(xx: Array) -> Cholesky | None:
+    """Cholesky's factor of X'X with its columns in unit norm; None where rounding has left it not positive definite."""
+    diagonal = xx.diagonal()
+    if not np.all(np.isfinite(diagonal)) or np.any(diagonal < SMALLEST):
+        return None
+    norms = np.sqrt(diagonal)
+    scaled = np.asfortranarray(xx / norms / norms[:, None])
+    size = float(np.abs(scaled).sum(axis=0).max())
+    with one_blas_thread:
+        triangle, failed = lapack.dpotrf(scaled, lower=0, overwrite_a=1)
+        if failed:
+            return None
+        reciprocal, _ = lapack.dpocon(triangle, size, uplo="U")
+    return Cholesky(triangle, norms, float(np.sqrt(1.0 / reciprocal)) if reciprocal > 0.0 else np.inf)
