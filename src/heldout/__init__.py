@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from heldout.ledger import Ledger
     from heldout.linear.regression import LinearRegression
     from heldout.linear.softmax import SoftmaxClassifier
+    from heldout.linear.steps import GradientDescent
     from heldout.model import Model
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -49,6 +50,7 @@ _PLACES = {
     "BaselineRegressor": "heldout.baseline",
     "BaselineClassifier": "heldout.baseline",
     "LinearRegression": "heldout.linear.regression",
+    "GradientDescent": "heldout.linear.steps",
     "SoftmaxClassifier": "heldout.linear.softmax",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -70,6 +72,7 @@ __all__ = [
     "Evidence",
     "Final",
     "Finding",
+    "GradientDescent",
     "HeldoutError",
     "Ledger",
     "LinearRegression",

@@ -60,7 +60,8 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     rank_ : int, the numerical rank of the (centred) columns; not with the gradient
     condition_ : float, estimated condition number of the (centred) columns in unit norm; not with the gradient
     solver_ : str, the solver that was taken
-    path_ : Path, with the gradient only: loss, gradient and step on the way
+    descent_ : Descent, with the gradient only: whether it converged, and the path of loss and gradient on the way;
+        model files do not hold it
     n_features_in_ : int, p
     feature_names_in_ : object array (p,), where the data had column names
 
@@ -99,7 +100,8 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         """Fit to `X` (n, p) and `y` (n,) or (n, m), with optional row weights (n,) that are not negative."""
         self._check_parameters()
         X, targets, weights, ndim = self._validated(X, y, sample_weight, reset=True)
-        self.__dict__.pop("_stream", None)
+        for name in ("_stream", "rank_", "condition_", "descent_"):
+            self.__dict__.pop(name, None)
         if not isinstance(self.solver, str) or self.solver == "gradient":
             return self._descend(X, targets, weights, ndim)
         found = least_squares(X, targets, weights, fit_intercept=self.fit_intercept, tol=self.tol, solver=self.solver)
@@ -124,8 +126,10 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     def _check_parameters(self) -> None:
         if self.tol is not None and not 0.0 <= self.tol < 1.0:
             raise InputError(f"tol is {self.tol!r} and must be None or a number from 0 up to but not including 1.")
-        if isinstance(self.solver, str) and self.solver not in SOLVERS:
-            raise InputError(f"There is no solver {self.solver!r}.{suggest(self.solver, SOLVERS)}")
+        from heldout.linear.steps import GradientDescent
+
+        if not isinstance(self.solver, GradientDescent) and self.solver not in SOLVERS:
+            raise InputError(f"There is no solver {self.solver!r}.{suggest(str(self.solver), SOLVERS)}")
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Array, Array, Any, int]:
         """X (n, p), the targets as a matrix (n, m), the weights, and whether y was a vector (1) or a matrix (2)."""
@@ -143,12 +147,13 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         self.intercept_ = intercept if ndim > 1 else float(intercept[0])
 
     def _descend(self, X: Array, targets: Array, weights: Any, ndim: int) -> LinearRegression:
-        from heldout.linear.descent import GradientDescent, descend
+        from heldout.linear.descent import descend
+        from heldout.linear.steps import GradientDescent
 
         how = GradientDescent() if isinstance(self.solver, str) else self.solver
-        found = descend(X, targets, weights, fit_intercept=self.fit_intercept, how=how)
-        self.path_, self.solver_ = found.path, "gradient"
-        self._keep_coefficients(found.coef, found.intercept, ndim)
+        self.descent_ = descend(X, targets, weights, fit_intercept=self.fit_intercept, how=how)
+        self.solver_ = "gradient"
+        self._keep_coefficients(self.descent_.coef, self.descent_.intercept, ndim)
         return self
 
     def predict(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -162,13 +167,12 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         check_is_fitted(self)
         return {
             "fit_intercept": self.fit_intercept,
-            "solver": self.solver,
+            "solver": self.solver if isinstance(self.solver, str) else self.solver.to_state(),
             "solver_taken": self.solver_,
             "tol": self.tol,
             "coef": self.coef_,
             "intercept": np.asarray(self.intercept_),
-            "rank": self.rank_,
-            "condition": self.condition_,
+            **({} if self.solver_ == "gradient" else {"rank": self.rank_, "condition": self.condition_}),
             **columns_to_state(self),
         }
 
@@ -176,15 +180,26 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
     def from_state(cls, state: State) -> LinearRegression:
         """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
         tol = state.number("tol", low=0.0, high=1.0) if state.optional("tol") else None
-        solver = state.choice("solver", SOLVERS)
-        learner = cls(fit_intercept=state.boolean("fit_intercept"), solver=solver, tol=tol)
+        learner = cls(fit_intercept=state.boolean("fit_intercept"), solver=_solver_from_state(state), tol=tol)
         p = columns_from_state(learner, state)
         intercept = state.array("intercept")
         if intercept.ndim > 1:
             state.fail(f"the intercept has shape {intercept.shape} and must be a number or a list of numbers")
         learner.coef_ = state.array("coef", shape=(*intercept.shape, p))
         learner.intercept_ = intercept if intercept.ndim else float(intercept)
-        learner.rank_ = state.integer("rank", low=0, high=p)
-        learner.condition_ = state.number("condition", low=1.0)
-        learner.solver_ = state.choice("solver_taken", ROUTES)
+        learner.solver_ = state.choice("solver_taken", SOLVERS[1:])
+        if learner.solver_ != "gradient":
+            learner.rank_ = state.integer("rank", low=0, high=p)
+            learner.condition_ = state.number("condition", low=1.0)
         return learner
+
+
+def _solver_from_state(state: State) -> str | GradientDescent:
+    from heldout.linear.steps import GradientDescent
+
+    if isinstance(state.json("solver"), str):
+        return state.choice("solver", SOLVERS)
+    try:
+        return GradientDescent.from_state(state.part("solver"))
+    except InputError as error:
+        state.fail(f"the solver is not one: {str(error).rstrip('.')}")
