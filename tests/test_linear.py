@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import tracemalloc
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,52 +11,11 @@ import sklearn.linear_model
 import threadpoolctl
 from numpy.testing import assert_allclose
 
-from heldout.errors import InputError
+from heldout.errors import InputError, WorkError
 from heldout.linear import triangular
+from heldout.linear.covariance import unscaled_covariance
 from heldout.linear.least_squares import least_squares
 from heldout.linear.regression import LinearRegression
-
-NIST = Path(__file__).parents[2] / "shared" / "data" / "nist_strd_linear"
-DEGREES = {"Pontius": 2, "Filip": 10, **{f"Wampler{i}": 5 for i in range(1, 6)}}
-DIGITS = {  # of the worst coefficient
-    "Norris": 13.0,
-    "Pontius": 12.3,
-    "NoInt1": 14.0,
-    "NoInt2": 14.0,
-    "Filip": 7.0,  # the powers are rounded: the exact solution for them agrees with the certified one to 7.6
-    "Longley": 13.0,
-    "Wampler1": 12.5,
-    "Wampler2": 12.5,
-    "Wampler3": 12.5,
-    "Wampler4": 11.0,
-    "Wampler5": 9.2,
-}
-
-
-def nist(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, response and the certified coefficients, intercept first."""
-    path = NIST / f"{name}.dat"
-    if not path.exists():
-        pytest.skip(f"NIST's {name} is not at {path}")
-    lines = path.read_text().splitlines()
-    words = [line.split() for line in lines[30:55]]
-    certified = [float(word[1]) for word in words if len(word) == 3 and word[0].startswith("B")]
-    data = np.array([[float(word) for word in line.split()] for line in lines[60:] if line.strip()])
-    X = data[:, 1:] ** np.arange(1, DEGREES[name] + 1) if name in DEGREES else data[:, 1:]
-    return X, data[:, 0], np.array(certified)
-
-
-def coefficients(model: LinearRegression) -> np.ndarray:
-    return np.r_[model.intercept_, model.coef_] if model.fit_intercept else model.coef_
-
-
-@pytest.mark.parametrize("name", sorted(DIGITS))
-def test_nist(name: str) -> None:
-    X, y, certified = nist(name)
-    model = LinearRegression(fit_intercept=not name.startswith("NoInt")).fit(X, y)
-    worst = np.max(np.abs(coefficients(model) - certified) / np.abs(certified))
-    assert -np.log10(max(worst, 1e-16)) >= DIGITS[name]
-    assert model.rank_ == X.shape[1]
 
 
 def problem(n: int, p: int, rank: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -230,39 +187,6 @@ def test_memory(n: int, p: int) -> None:
     assert peak <= 1.5 * X.nbytes
 
 
-def exact(X: np.ndarray, y: np.ndarray) -> list[float]:
-    """Least squares of the numbers as they are, in rational arithmetic: the normal equations by elimination."""
-    A = [[Fraction(v) for v in row] for row in X.tolist()]
-    b = [Fraction(v) for v in y.tolist()]
-    p = len(A[0])
-    M: list[list[Any]] = [
-        [sum(r[i] * r[j] for r in A) for j in range(p)] + [sum(r[i] * t for r, t in zip(A, b, strict=True))]
-        for i in range(p)
-    ]
-    for i in range(p):
-        for k in range(i + 1, p):
-            factor = M[k][i] / M[i][i]
-            M[k] = [v - factor * u for v, u in zip(M[k], M[i], strict=True)]
-    w = [Fraction(0)] * p
-    for i in reversed(range(p)):
-        w[i] = (M[i][p] - sum(M[i][j] * w[j] for j in range(i + 1, p))) / M[i][i]
-    return [float(v) for v in w]
-
-
-def test_filip_beside_rational_arithmetic_on_the_rounded_powers() -> None:
-    X, y, _ = nist("Filip")
-    expected = exact(np.column_stack([np.ones(len(y)), X]), y)
-    assert_allclose(coefficients(LinearRegression().fit(X, y)), expected, rtol=1e-10)
-
-
-def test_nearly_dependent_columns_beside_rational_arithmetic() -> None:
-    x = np.linspace(10.0, 11.0, 15)
-    X = x[:, None] ** np.arange(1, 5)
-    y = np.cos(7 * x)
-    expected = exact(np.column_stack([np.ones(15), X]), y)
-    assert_allclose(coefficients(LinearRegression().fit(X, y)), expected, rtol=1e-9)
-
-
 def test_least_squares_is_what_it_says() -> None:
     X, Y = problem(80, 5, 5)
     weights = np.random.default_rng(4).uniform(0, 1, 80)
@@ -270,3 +194,132 @@ def test_least_squares_is_what_it_says() -> None:
     residual = weights[:, None] * (Y - X @ found.coef - found.intercept)
     assert_allclose(X.T @ residual, 0.0, atol=1e-12)
     assert_allclose(residual.sum(axis=0), 0.0, atol=1e-12)
+
+
+SOLVERS = ["qr", "svd", "cholesky"]
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize(("n", "p"), [(300, 8), (12, 40), (9000, 40)])
+def test_every_solver_finds_the_same(n: int, p: int, solver: str, fit_intercept: bool) -> None:
+    X, Y = problem(n, p, p)
+    weights = np.random.default_rng(1).uniform(0.5, 2, n)
+    expected = LinearRegression(fit_intercept=fit_intercept).fit(X, Y, weights)
+    found = LinearRegression(fit_intercept=fit_intercept, solver=solver).fit(X, Y, weights)
+    assert (found.solver_, expected.solver_) == (solver, "cholesky")
+    assert found.rank_ == expected.rank_ == min(n - fit_intercept, p)
+    assert_allclose(found.coef_, expected.coef_, rtol=1e-9, atol=1e-13)
+    assert_allclose(found.intercept_, expected.intercept_, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", ["qr", "svd"])
+def test_orthogonal_solvers_find_the_rank_and_the_least_norm(solver: str) -> None:
+    X, Y = problem(200, 30, 20)
+    found = LinearRegression(solver=solver).fit(X, Y)
+    assert found.rank_ == 20
+    expected = np.linalg.lstsq(X - X.mean(axis=0), Y - Y.mean(axis=0), rcond=1e-12)[0].T
+    assert_allclose(found.coef_, expected, atol=1e-11)
+
+
+def test_auto_leaves_the_fast_route_where_it_would_lose_digits() -> None:
+    X, Y = problem(500, 4, 4)
+    X[:, 3] = X[:, 2] + 1e-6 * X[:, 3]
+    assert LinearRegression().fit(X, Y).solver_ == "qr"
+    with pytest.raises(WorkError, match="solver='qr'"):
+        LinearRegression(solver="cholesky").fit(X, Y)
+    assert LinearRegression().fit(X[:, :3], Y).solver_ == "cholesky"
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6])
+def test_means_far_from_zero_lose_nothing_on_the_fast_route(far: float) -> None:
+    X, Y = problem(4000, 5, 5)
+    moved = LinearRegression(solver="cholesky").fit(X + far, Y)
+    assert_allclose(moved.coef_, LinearRegression(solver="qr").fit(X, Y).coef_, rtol=far * 1e-13)
+
+
+def test_one_block_far_from_the_rest_loses_nothing() -> None:
+    X, Y = problem(60_000, 5, 5)
+    X[:52_000, 0] += 1e7
+    fast, careful = (LinearRegression(solver=solver).fit(X, Y) for solver in ("cholesky", "qr"))
+    assert_allclose(fast.coef_, careful.coef_, rtol=1e-9, atol=1e-16)
+
+
+def test_an_unknown_solver_is_refused_and_the_nearest_named() -> None:
+    with pytest.raises(InputError, match="Did you mean 'cholesky'"):
+        LinearRegression(solver="choleski").fit([[1.0], [2.0]], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("cuts", [[400], [1, 2, 3, 300], [7, 7, 250]])
+def test_blocks_of_rows_give_what_all_rows_give(cuts: list[int], weighted: bool, fit_intercept: bool) -> None:
+    X, Y = problem(500, 6, 6)
+    weights = np.random.default_rng(1).uniform(0, 2, 500) if weighted else None
+    model = LinearRegression(fit_intercept=fit_intercept)
+    for rows in np.split(np.arange(500), cuts):
+        if len(rows):
+            model.partial_fit(X[rows], Y[rows], None if weights is None else weights[rows])
+    whole = LinearRegression(fit_intercept=fit_intercept).fit(X, Y, weights)
+    assert model.rank_ == 6
+    assert_allclose(model.coef_, whole.coef_, rtol=1e-11)
+    assert_allclose(model.intercept_, whole.intercept_, rtol=1e-11, atol=1e-14)
+
+
+def test_blocks_of_dependent_columns_give_the_least_norm() -> None:
+    X = one_hot(600, [4, 3], 2)
+    y = np.random.default_rng(2).normal(size=600)
+    model = LinearRegression()
+    for rows in np.array_split(np.arange(600), 5):
+        model.partial_fit(X[rows], y[rows])
+    whole = LinearRegression().fit(X, y)
+    assert model.rank_ == whole.rank_ == 7
+    assert_allclose(model.coef_, whole.coef_, atol=1e-13)
+
+
+def test_fit_forgets_the_blocks_and_other_blocks_must_match() -> None:
+    X, Y = problem(80, 3, 3)
+    model = LinearRegression().partial_fit(X[:40], Y[:40])
+    with pytest.raises(InputError, match="1 targets, the blocks before it 3"):
+        model.partial_fit(X[40:], Y[40:, 0])
+    with pytest.raises(ValueError, match="features"):
+        model.partial_fit(X[40:, :2], Y[40:])
+    model.fit(X[:40], Y[:40])
+    assert_allclose(model.partial_fit(X[40:], Y[40:]).coef_, LinearRegression().fit(X[40:], Y[40:]).coef_, rtol=1e-11)
+    for solver in ("svd", "cholesky", "gradient"):
+        assert not hasattr(LinearRegression(solver=solver), "partial_fit")
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+@pytest.mark.parametrize(("n", "p", "rank"), [(100, 5, 5), (9000, 20, 20), (60, 6, 4), (10, 30, 30)])
+def test_the_covariance_is_the_pseudoinverse(n: int, p: int, rank: int, fit_intercept: bool) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, p)) if rank < p else rng.normal(size=(n, p))
+    weights = rng.uniform(0.5, 2.0, n)
+    found = unscaled_covariance(X, weights, fit_intercept=fit_intercept)
+    mean = weights @ X / weights.sum() * fit_intercept
+    inside = np.linalg.pinv((X - mean).T @ (weights[:, None] * (X - mean)), rcond=1e-11, hermitian=True)
+    assert_allclose(found[fit_intercept:, fit_intercept:], inside, rtol=1e-8, atol=1e-10 * np.abs(inside).max())
+    if fit_intercept:
+        assert_allclose(found[0, 0], 1.0 / weights.sum() + mean @ inside @ mean, rtol=1e-8)
+        assert_allclose(found[0, 1:], -inside @ mean, rtol=1e-7, atol=1e-9 * np.abs(inside).max())
+
+
+def test_the_covariance_of_nearly_dependent_columns_beside_rational_arithmetic() -> None:
+    x = np.linspace(10.0, 11.0, 15)
+    X = x[:, None] ** np.arange(1, 5)
+    columns = [[Fraction(1), *map(Fraction, row)] for row in X.tolist()]
+    gram = [[sum(r[i] * r[j] for r in columns) for j in range(5)] for i in range(5)]
+    expected = np.array([[float(v) for v in row] for row in inverse(gram)])
+    assert_allclose(unscaled_covariance(X, None, fit_intercept=True), expected, rtol=1e-13)
+
+
+def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
+    size = len(matrix)
+    rows = [[*row, *(Fraction(i == j) for j in range(size))] for i, row in enumerate(matrix)]
+    for i in range(size):
+        rows[i] = [v / rows[i][i] for v in rows[i]]
+        for k in range(size):
+            if k != i:
+                rows[k] = [v - rows[k][i] * u for v, u in zip(rows[k], rows[i], strict=True)]
+    return [row[size:] for row in rows]

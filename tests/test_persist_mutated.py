@@ -20,6 +20,7 @@ import pytest
 
 from heldout import persist
 from heldout.errors import HeldoutError, ModelFileError
+from heldout.panel import LEARNERS
 from heldout.persist import CLASSES, envelope
 from heldout.persist.classes import resolve
 from test_persist import join_file, put_together, split_file, take_apart
@@ -70,7 +71,7 @@ def block(kind: str) -> Any:
 
 @functools.cache
 def learner(name: str) -> Any:
-    target = "price" if name in ("LinearRegression", "BaselineRegressor") else "sold"
+    target = "price" if "regression" in LEARNERS[name].tasks else "sold"
     X = encoder(target).transform(table().select(problem(target).features))
     return resolve(name)().fit(X, problem(target).y(table()))
 
@@ -102,6 +103,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "BaselineRegressor": lambda: learner("BaselineRegressor"),
     "BaselineClassifier": lambda: learner("BaselineClassifier"),
     "LinearRegression": lambda: learner("LinearRegression"),
+    "PolynomialRegression": lambda: learner("PolynomialRegression"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
 }
 

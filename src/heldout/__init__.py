@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from heldout.final import Final
     from heldout.intervals import Score
     from heldout.ledger import Ledger
+    from heldout.linear.polynomial import PolynomialRegression
     from heldout.linear.regression import LinearRegression
     from heldout.linear.softmax import SoftmaxClassifier
     from heldout.linear.steps import GradientDescent
@@ -50,6 +51,7 @@ _PLACES = {
     "BaselineRegressor": "heldout.baseline",
     "BaselineClassifier": "heldout.baseline",
     "LinearRegression": "heldout.linear.regression",
+    "PolynomialRegression": "heldout.linear.polynomial",
     "GradientDescent": "heldout.linear.steps",
     "SoftmaxClassifier": "heldout.linear.softmax",
     "Score": "heldout.intervals",
@@ -77,6 +79,7 @@ __all__ = [
     "Ledger",
     "LinearRegression",
     "Model",
+    "PolynomialRegression",
     "Problem",
     "Score",
     "SealedTest",

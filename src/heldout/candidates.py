@@ -46,7 +46,7 @@ def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
     trivial = baseline.load()(**_trivial_parameters(problem.criterion, problem.task))
     first = Candidate(baseline.name, baseline.title, trivial, baseline=True)
     if learners is None:
-        chosen = [e for e in LEARNERS.values() if problem.task in e.tasks and not e.baseline]
+        chosen = [e for e in LEARNERS.values() if problem.task in e.tasks and e.tried and not e.baseline]
         return [first, *(Candidate(e.name, e.title, e.load()()) for e in chosen)]
     named = learners.items() if isinstance(learners, Mapping) else [(None, item) for item in _as_list(learners)]
     asked = [_candidate(name, item, problem) for name, item in named]

@@ -22,6 +22,7 @@ class Entry:
     tasks: frozenset[str]
     module: str  # below heldout; the class is called as the entry
     baseline: bool = False
+    tried: bool = True  # by a study that was not told which learners to try
 
     @property
     def path(self) -> str:
@@ -39,6 +40,9 @@ LEARNERS: dict[str, Entry] = {
         Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True),
         Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
         Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.regression"),
+        Entry(
+            "PolynomialRegression", "Polynomial regression (least squares)", REGRESSION, "linear.polynomial", tried=False
+        ),
         Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax"),
     )
 }

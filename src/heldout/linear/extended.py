@@ -45,6 +45,20 @@ class Pair:
         high, low = two_product(self.hi, factor)
         return Pair(*_fast_two_sum(high, low + self.lo * factor))
 
+    def times_pair(self, other: Pair) -> Pair:
+        """The product with another pair."""
+        high, low = two_product(self.hi, other.hi)
+        return Pair(*_fast_two_sum(high, low + (self.hi * other.lo + self.lo * other.hi)))
+
+    def over(self, divisor: Array) -> Pair:
+        """The quotient by float64 numbers."""
+        quotient = self.hi / divisor
+        high, low = two_product(quotient, divisor)
+        return Pair(*_fast_two_sum(quotient, ((self.hi - high) - low + self.lo) / divisor))
+
+    def __getitem__(self, key: Any) -> Pair:
+        return Pair(self.hi[key], self.lo[key])
+
     def rounded(self) -> Array:
         return self.hi + self.lo
 

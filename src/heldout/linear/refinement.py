@@ -98,7 +98,7 @@ def _many_steps(
     for _ in range(MOST_STEPS):
         work = functools.partial(_exact_block_sums, rows, solution, fit_intercept)
         gradient, total = block_sums(work, len(rows.x), block, X_PIECES)
-        step = _step(gradient, float(total), rows.mean_x, factors, fit_intercept)
+        step = step_of(gradient, float(total), rows.mean_x, factors, fit_intercept)
         with np.errstate(divide="ignore", invalid="ignore"):
             size = float(np.nanmax(np.abs(step / solution.hi), initial=0.0))
         if size > before / 2:
@@ -126,12 +126,12 @@ def _exact_block_sums(rows: Rows, solution: Pair, fit_intercept: bool, part: sli
     return columns.correlations(left.times(weights[:, None])), float(weights.sum())
 
 
-def _step(gradient: Pair, total: float, mean_x: Array, factors: Factors, fit_intercept: bool) -> Array:
+def step_of(gradient: Pair, total: float, mean_x: Array, factors: Factors, fit_intercept: bool) -> Array:
     """The step for (b; W), or W: the gradient is counted from the means first, in twice the working precision."""
     if not fit_intercept:
         with one_blas_thread:
             return factors.solve_normal(gradient.rounded())
-    first, rest = Pair(gradient.hi[:1], gradient.lo[:1]), Pair(gradient.hi[1:], gradient.lo[1:])
+    first, rest = gradient[:1], gradient[1:]
     centred = rest.plus_pair(first.times(-mean_x[:, None])).rounded()
     with one_blas_thread:
         w = factors.solve_normal(centred)
