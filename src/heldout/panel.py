@@ -40,9 +40,7 @@ LEARNERS: dict[str, Entry] = {
         Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True),
         Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
         Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.regression"),
-        Entry(
-            "PolynomialRegression", "Polynomial regression (least squares)", REGRESSION, "linear.polynomial", tried=False
-        ),
+        Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.polynomial", tried=False),
         Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax"),
     )
 }
