@@ -15,6 +15,7 @@ from heldout.errors import InputError, WorkError
 from heldout.linear import triangular
 from heldout.linear.covariance import unscaled_covariance
 from heldout.linear.least_squares import least_squares
+from heldout.linear.normal import products
 from heldout.linear.regression import LinearRegression
 
 
@@ -323,3 +324,34 @@ def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
             if k != i:
                 rows[k] = [v - rows[k][i] * u for v, u in zip(rows[k], rows[i], strict=True)]
     return [row[size:] for row in rows]
+
+
+@pytest.mark.parametrize("solver", ["auto", "cholesky", "qr", "svd", "gradient"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(40_000, 8), (50, 3), (4, 9)])
+def test_what_is_not_finite_is_refused_by_every_solver(shape: tuple[int, int], wrong: float, solver: str) -> None:
+    X = np.random.default_rng(0).normal(size=shape)
+    y = X.sum(axis=1)
+    X[shape[0] // 2, 1] = wrong
+    with pytest.raises(ValueError, match="Input X contains"):
+        LinearRegression(solver=solver).fit(X, y)
+    if solver in ("auto", "qr"):
+        with pytest.raises(ValueError, match="Input X contains"):
+            LinearRegression(solver=solver).partial_fit(X, y)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("move", [0.0, 0.5, 3.0])
+def test_the_products_beside_numpy(move: float, weighted: bool) -> None:
+    X, Y = problem(30_000, 7, 7)
+    X += move - X.mean(axis=0)
+    weights = np.random.default_rng(1).uniform(0.5, 2, len(X)) if weighted else None
+    for fit_intercept in (False, True):
+        found = products(X, Y, weights, fit_intercept=fit_intercept)
+        center = fit_intercept * np.average(X, axis=0, weights=weights)
+        y_center = fit_intercept * np.average(Y, axis=0, weights=weights)
+        v = np.ones(len(X)) if weights is None else weights
+        assert_allclose(found.mean_x, center, atol=1e-14)
+        assert_allclose(found.xx, (X - center).T @ (v[:, None] * (X - center)), rtol=1e-11, atol=1e-9)
+        assert_allclose(found.xy, (X - center).T @ (v[:, None] * (Y - y_center)), rtol=1e-10, atol=1e-8)
+        assert found.total == pytest.approx(v.sum(), rel=1e-14)

@@ -1,10 +1,11 @@
-"""Least squares: the route that suits the data, and its solution refined. Arrays in, arrays out; no checks."""
+"""Least squares: the route that suits the data, and its solution refined. Arrays in, arrays out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.utils import assert_all_finite
 
 from heldout.errors import WorkError
 from heldout.linear.blocks import one_blas_thread
@@ -17,6 +18,7 @@ from heldout.linear.wide import interpolate
 CONSTANT = 16 * EPS  # a column that varies by less than this of its size varies by rounding only
 MOST_LOSS = 1e8  # growth of rounding errors up to which the normal equations, refined, lose nothing
 ROUTES = ("qr", "cholesky", "svd")
+FAST = ("auto", "cholesky")
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,10 @@ def least_squares(
     """Minimise sum_i w_i (y_i - b - x_i'W)^2 over W (p, m) and b (m,); among many W, the one of least norm.
 
     "auto" takes the normal equations where their condition number shows that refinement will bring back what
-    they lose, and orthogonal factors otherwise.
+    they lose, and orthogonal factors otherwise. Raises ValueError for numbers that are not finite if `sums_first`;
+    otherwise the caller has seen to that.
     """
-    if len(x) <= x.shape[1] and solver in ("auto", "cholesky"):
+    if len(x) <= x.shape[1] and solver in FAST:
         found = interpolate(x, y, weights, fit_intercept=fit_intercept, most_loss=MOST_LOSS)
         if found is not None:
             coef, intercept, rank, condition = found
@@ -54,8 +57,10 @@ def factorise(
     x: Array, y: Array, weights: Array | None, *, fit_intercept: bool, tol: float | None, solver: str = "auto"
 ) -> tuple[Rows, Factors, Array, float]:
     """The rows and their means, factors of the centred X'VX, a first solution (p, m), and the sum of the weights."""
-    if solver == "cholesky" or (solver == "auto" and len(x) > x.shape[1]):
+    if solver == "cholesky" or sums_first(x, solver):
         sums = products(x, y, weights, fit_intercept=fit_intercept)
+        if not np.all(np.isfinite(sums.xx.diagonal())):
+            assert_finite(x)
         found = factorise_normal(sums.xx)
         if found is not None and _is_good(found, negligible(sums.mean_x, sums.total), tol):
             rows = Rows(x, y, sums.mean_x, sums.mean_y, weights)
@@ -70,6 +75,16 @@ def factorise(
     with one_blas_thread:
         factors, coef = by_factors(r, c, negligible(rows.mean_x, total), max(x.shape) * EPS if tol is None else tol)
     return rows, factors, coef, total
+
+
+def sums_first(x: Array, solver: object) -> bool:
+    """Whether the products of all columns are the first thing that `least_squares` makes, so that NaN shows there."""
+    return len(x) > x.shape[1] and solver in FAST
+
+
+def assert_finite(x: Array) -> None:
+    """ValueError where X holds NaN or infinity."""
+    assert_all_finite(x, estimator_name="LinearRegression", input_name="X")
 
 
 def _singular(x: Array, what: str) -> WorkError:

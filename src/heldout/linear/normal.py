@@ -62,16 +62,22 @@ class Cholesky:
 def products(x: Array, y: Array, weights: Array | None, *, fit_intercept: bool) -> Products:
     """Sums of products by blocks of rows, side by side; the cut depends on the shape alone.
 
-    With an intercept the columns are shifted by the first block's means, so that little is lost when their own
-    means are taken out at the end; where that guess was far off, the sums are made again with the means found.
+    With an intercept the columns are shifted by the first block's means, unless these are near zero, so that little
+    is lost when their own means are taken out at the end; where that guess was far off, the sums are made again
+    with the means found.
     """
+    shift_x, shift_y = np.zeros(x.shape[1]), np.zeros(y.shape[1])
     first = slice(0, block_rows(x.shape[1] + y.shape[1]))
-    shift_x, shift_y = x[first].mean(axis=0), y[first].mean(axis=0)
-    if not fit_intercept:
-        shift_x, shift_y = np.zeros_like(shift_x), np.zeros_like(shift_y)
     with np.errstate(over="ignore", invalid="ignore"):  # `factorise_normal` refuses what is not finite
+        if fit_intercept and not (_near_zero(x[first]) and _near_zero(y[first])):
+            shift_x, shift_y = x[first].mean(axis=0), y[first].mean(axis=0)
         found, poor = _centred(x, y, weights, shift_x, shift_y, fit_intercept)
         return _centred(x, y, weights, found.mean_x, found.mean_y, fit_intercept)[0] if poor else found
+
+
+def _near_zero(block: Array) -> bool:
+    """Whether the columns' means are so near zero, beside their spreads, that taking them out later loses nothing."""
+    return bool(np.all(np.abs(block.mean(axis=0)) <= block.std(axis=0)))
 
 
 def _centred(
@@ -96,20 +102,21 @@ def _sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Ar
     width = 1 + p + y.shape[1]
     height = max(block_rows(width), LEAST_HEIGHT * width)
     n_parts = max(1, min(MAX_PARTS, n // height, n // (4 * width)))
-    work = functools.partial(_sums_of_run, x, y, weights, shift_x, shift_y, height)
+    if weights is None and not shift_x.any() and not shift_y.any():
+        work = functools.partial(_sums_as_given, x, y, height)
+    else:
+        work = functools.partial(_sums_shifted, x, y, weights, shift_x, shift_y, height)
     parts = in_threads(work, split_rows(n, n_parts))
     return sum(parts[1:], start=parts[0])
 
 
-def _sums_of_run(
+def _sums_shifted(
     x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, height: int, run: slice
 ) -> Array:
     p = x.shape[1]
-    blocks = split_rows(run.stop - run.start, -(-(run.stop - run.start) // height))
-    buffer = np.empty((max(block.stop - block.start for block in blocks), 1 + p + y.shape[1]))
+    buffer = np.empty((min(height, run.stop - run.start), 1 + p + y.shape[1]))
     total, product = np.zeros((buffer.shape[1],) * 2), np.empty((buffer.shape[1],) * 2)
-    for block in blocks:
-        rows = slice(run.start + block.start, run.start + block.stop)
+    for rows in _blocks(run, height):
         z = buffer[: rows.stop - rows.start]
         z[:, 0] = 1.0
         np.subtract(x[rows], shift_x, out=z[:, 1 : p + 1])
@@ -119,6 +126,28 @@ def _sums_of_run(
         with np.errstate(over="ignore", invalid="ignore"):  # as above: every thread has its own setting
             total += np.matmul(z.T, z, out=product)  # the same array twice: BLAS computes one half of it
     return total
+
+
+def _sums_as_given(x: Array, y: Array, height: int, run: slice) -> Array:
+    """Without weights and a shift: x need not be copied."""
+    p = x.shape[1]
+    buffer = np.ones((min(height, run.stop - run.start), 1 + y.shape[1]))
+    total, product = np.zeros((1 + p + y.shape[1],) * 2), np.empty((p, p))
+    inside, edges = slice(1, p + 1), np.r_[0, p + 1 : len(total)]
+    for rows in _blocks(run, height):
+        others = buffer[: rows.stop - rows.start]
+        others[:, 1:] = y[rows]
+        with np.errstate(over="ignore", invalid="ignore"):
+            total[inside, inside] += np.matmul(x[rows].T, x[rows], out=product)
+            total[edges, inside] += others.T @ x[rows]
+            total[np.ix_(edges, edges)] += others.T @ others
+    total[inside, edges] = total[edges, inside].T
+    return total
+
+
+def _blocks(run: slice, height: int) -> list[slice]:
+    """A run of rows in blocks of `height` rows; the last may be shorter."""
+    return [slice(low, min(low + height, run.stop)) for low in range(run.start, run.stop, height)]
 
 
 def factorise_normal(xx: Array) -> Cholesky | None:

@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
-from heldout.linear.least_squares import ROUTES, LeastSquares, least_squares
+from heldout.linear.least_squares import ROUTES, LeastSquares, assert_finite, least_squares, sums_first
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
 from heldout.linear.streaming import Stream
 from heldout.linear.triangular import Array
@@ -100,6 +100,8 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         """Fit to `X` (n, p) and `y` (n,) or (n, m), with optional row weights (n,) that are not negative."""
         self._check_parameters()
         X, targets, weights, ndim = self._validated(X, y, sample_weight, reset=True)
+        if not sums_first(X, self.solver):  # then NaN shows in the sums, for nothing
+            assert_finite(X)
         for name in ("_stream", "rank_", "condition_", "descent_"):
             self.__dict__.pop(name, None)
         if not isinstance(self.solver, str) or self.solver == "gradient":
@@ -117,6 +119,7 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
         """
         self._check_parameters()
         X, targets, weights, ndim = self._validated(X, y, sample_weight, reset=self._stream is None)
+        assert_finite(X)
         stream = self._stream or Stream.start(X.shape[1], targets.shape[1], self.fit_intercept)
         if targets.shape[1] != stream.targets:
             raise InputError(f"This block has {targets.shape[1]} targets, the blocks before it {stream.targets}.")
@@ -132,8 +135,9 @@ class LinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type
             raise InputError(f"There is no solver {self.solver!r}.{suggest(str(self.solver), SOLVERS)}")
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> tuple[Array, Array, Any, int]:
-        """X (n, p), the targets as a matrix (n, m), the weights, and whether y was a vector (1) or a matrix (2)."""
-        X, y = validate_data(self, X, y, reset=reset, dtype=np.float64, order="C", multi_output=True, y_numeric=True)
+        """X (n, p), perhaps with NaN; the targets as a matrix (n, m); the weights; and how many axes y had."""
+        checks = {"dtype": np.float64, "order": "C", "multi_output": True, "y_numeric": True}
+        X, y = validate_data(self, X, y, reset=reset, ensure_all_finite=False, **checks)
         targets = np.asarray(y, dtype=np.float64).reshape(len(X), -1)
         return X, targets, row_weights(sample_weight, X), np.ndim(y)
 
