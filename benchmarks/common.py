@@ -2,7 +2,9 @@
 
 A benchmark file makes a list of Case objects and calls `main(cases)`. Each case has systems; a system is a command
 line. Every run is a fresh process under the same thread limits, so its time includes what a user waits for, and its
-peak memory is its own. Warm-up runs come first and are not counted. The median of the repeats is reported.
+peak memory is its own. Where only a part of the process is to be measured (a fit, without making the data), the
+process measures itself with `timed` and prints what that returns. Warm-up runs come first and are not counted. The
+median of the repeats is reported.
 
     python benchmarks/FAMILY.py [--case NAME] [--quick] [--json FILE]
 """
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -90,8 +93,28 @@ def run(system: System, environment: dict[str, str]) -> tuple[float, float, str]
             if status != 0:
                 sys.exit(f"{' '.join(words)} failed:\n{err.read()}")
             lines = out.read().strip().splitlines()
+    last = lines[-1] if lines else ""
+    if last.startswith('{"seconds"'):
+        own = json.loads(last)
+        return own["seconds"], own["peak_mib"], own["score"]
     scale = 1024 if platform.system() == "Linux" else 1024 * 1024
-    return seconds, usage.ru_maxrss / scale, system.score(lines[-1] if lines else "")
+    return seconds, usage.ru_maxrss / scale, system.score(last)
+
+
+def timed(work: Callable[[], object], warm_up: Callable[[], object], score: Callable[[], str], times: int = 1) -> str:
+    """The last line of a process that measures itself: the least seconds of `work`, and what it adds to peak memory."""
+    warm_up()
+    before, seconds = _peak_mib(), []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return json.dumps({"seconds": min(seconds), "peak_mib": _peak_mib() - before, "score": score()})
+
+
+def _peak_mib() -> float:
+    scale = 1024 if platform.system() == "Linux" else 1024 * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 
 
 def measure(case: Case, repeats: int) -> list[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from numpy.testing import assert_allclose
 
 from heldout.errors import InputError, WorkError
 from heldout.linear import triangular
-from heldout.linear.covariance import unscaled_covariance
 from heldout.linear.least_squares import least_squares
 from heldout.linear.normal import products
 from heldout.linear.regression import LinearRegression
@@ -289,41 +287,6 @@ def test_fit_forgets_the_blocks_and_other_blocks_must_match() -> None:
     assert_allclose(model.partial_fit(X[40:], Y[40:]).coef_, LinearRegression().fit(X[40:], Y[40:]).coef_, rtol=1e-11)
     for solver in ("svd", "cholesky", "gradient"):
         assert not hasattr(LinearRegression(solver=solver), "partial_fit")
-
-
-@pytest.mark.parametrize("fit_intercept", [False, True])
-@pytest.mark.parametrize(("n", "p", "rank"), [(100, 5, 5), (9000, 20, 20), (60, 6, 4), (10, 30, 30)])
-def test_the_covariance_is_the_pseudoinverse(n: int, p: int, rank: int, fit_intercept: bool) -> None:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, p)) if rank < p else rng.normal(size=(n, p))
-    weights = rng.uniform(0.5, 2.0, n)
-    found = unscaled_covariance(X, weights, fit_intercept=fit_intercept)
-    mean = weights @ X / weights.sum() * fit_intercept
-    inside = np.linalg.pinv((X - mean).T @ (weights[:, None] * (X - mean)), rcond=1e-11, hermitian=True)
-    assert_allclose(found[fit_intercept:, fit_intercept:], inside, rtol=1e-8, atol=1e-10 * np.abs(inside).max())
-    if fit_intercept:
-        assert_allclose(found[0, 0], 1.0 / weights.sum() + mean @ inside @ mean, rtol=1e-8)
-        assert_allclose(found[0, 1:], -inside @ mean, rtol=1e-7, atol=1e-9 * np.abs(inside).max())
-
-
-def test_the_covariance_of_nearly_dependent_columns_beside_rational_arithmetic() -> None:
-    x = np.linspace(10.0, 11.0, 15)
-    X = x[:, None] ** np.arange(1, 5)
-    columns = [[Fraction(1), *map(Fraction, row)] for row in X.tolist()]
-    gram = [[sum(r[i] * r[j] for r in columns) for j in range(5)] for i in range(5)]
-    expected = np.array([[float(v) for v in row] for row in inverse(gram)])
-    assert_allclose(unscaled_covariance(X, None, fit_intercept=True), expected, rtol=1e-13)
-
-
-def inverse(matrix: list[list[Fraction]]) -> list[list[Fraction]]:
-    size = len(matrix)
-    rows = [[*row, *(Fraction(i == j) for j in range(size))] for i, row in enumerate(matrix)]
-    for i in range(size):
-        rows[i] = [v / rows[i][i] for v in rows[i]]
-        for k in range(size):
-            if k != i:
-                rows[k] = [v - rows[k][i] * u for v, u in zip(rows[k], rows[i], strict=True)]
-    return [row[size:] for row in rows]
 
 
 @pytest.mark.parametrize("solver", ["auto", "cholesky", "qr", "svd", "gradient"])

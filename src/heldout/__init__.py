@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from heldout.final import Final
     from heldout.intervals import Score
     from heldout.ledger import Ledger
+    from heldout.linear.inference import inference
     from heldout.linear.polynomial import PolynomialRegression
     from heldout.linear.regression import LinearRegression
     from heldout.linear.softmax import SoftmaxClassifier
@@ -53,6 +54,7 @@ _PLACES = {
     "LinearRegression": "heldout.linear.regression",
     "PolynomialRegression": "heldout.linear.polynomial",
     "GradientDescent": "heldout.linear.steps",
+    "inference": "heldout.linear.inference",
     "SoftmaxClassifier": "heldout.linear.softmax",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -87,6 +89,7 @@ __all__ = [
     "Split",
     "Study",
     "Table",
+    "inference",
     "load",
     "read",
     "save",

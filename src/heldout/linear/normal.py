@@ -16,6 +16,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 LEAST_HEIGHT = 2  # columns' heights of a block: adding its product to the sum then costs little beside the product
 SMALLEST = 1e-280  # a sum of squares below this may have lost digits to underflow
+LARGE, NARROW = 10**9, 256  # multiplications that are worth loading a compiler for; columns that `gram` is made for
 FAR = 10.0  # spreads from zero beyond which a column's sums of squares would lose two digits to its mean
 
 
@@ -62,22 +63,16 @@ class Cholesky:
 def products(x: Array, y: Array, weights: Array | None, *, fit_intercept: bool) -> Products:
     """Sums of products by blocks of rows, side by side; the cut depends on the shape alone.
 
-    With an intercept the columns are shifted by the first block's means, unless these are near zero, so that little
-    is lost when their own means are taken out at the end; where that guess was far off, the sums are made again
-    with the means found.
+    With an intercept the columns are shifted by the first block's means, so that little is lost when their own
+    means are taken out at the end; where that guess was far off, the sums are made again with the means found.
     """
     shift_x, shift_y = np.zeros(x.shape[1]), np.zeros(y.shape[1])
     first = slice(0, block_rows(x.shape[1] + y.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):  # `factorise_normal` refuses what is not finite
-        if fit_intercept and not (_near_zero(x[first]) and _near_zero(y[first])):
+        if fit_intercept:
             shift_x, shift_y = x[first].mean(axis=0), y[first].mean(axis=0)
         found, poor = _centred(x, y, weights, shift_x, shift_y, fit_intercept)
         return _centred(x, y, weights, found.mean_x, found.mean_y, fit_intercept)[0] if poor else found
-
-
-def _near_zero(block: Array) -> bool:
-    """Whether the columns' means are so near zero, beside their spreads, that taking them out later loses nothing."""
-    return bool(np.all(np.abs(block.mean(axis=0)) <= block.std(axis=0)))
 
 
 def _centred(
@@ -102,15 +97,17 @@ def _sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Ar
     width = 1 + p + y.shape[1]
     height = max(block_rows(width), LEAST_HEIGHT * width)
     n_parts = max(1, min(MAX_PARTS, n // height, n // (4 * width)))
-    if weights is None and not shift_x.any() and not shift_y.any():
-        work = functools.partial(_sums_as_given, x, y, height)
+    if n * width**2 >= LARGE and width <= NARROW:
+        from heldout.linear import gram
+
+        work = functools.partial(gram.sums, x, y, weights, shift_x, shift_y)
     else:
-        work = functools.partial(_sums_shifted, x, y, weights, shift_x, shift_y, height)
+        work = functools.partial(_sums_of_run, x, y, weights, shift_x, shift_y, height)
     parts = in_threads(work, split_rows(n, n_parts))
     return sum(parts[1:], start=parts[0])
 
 
-def _sums_shifted(
+def _sums_of_run(
     x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, height: int, run: slice
 ) -> Array:
     p = x.shape[1]
@@ -125,23 +122,6 @@ def _sums_shifted(
             z *= np.sqrt(weights[rows])[:, None]
         with np.errstate(over="ignore", invalid="ignore"):  # as above: every thread has its own setting
             total += np.matmul(z.T, z, out=product)  # the same array twice: BLAS computes one half of it
-    return total
-
-
-def _sums_as_given(x: Array, y: Array, height: int, run: slice) -> Array:
-    """Without weights and a shift: x need not be copied."""
-    p = x.shape[1]
-    buffer = np.ones((min(height, run.stop - run.start), 1 + y.shape[1]))
-    total, product = np.zeros((1 + p + y.shape[1],) * 2), np.empty((p, p))
-    inside, edges = slice(1, p + 1), np.r_[0, p + 1 : len(total)]
-    for rows in _blocks(run, height):
-        others = buffer[: rows.stop - rows.start]
-        others[:, 1:] = y[rows]
-        with np.errstate(over="ignore", invalid="ignore"):
-            total[inside, inside] += np.matmul(x[rows].T, x[rows], out=product)
-            total[edges, inside] += others.T @ x[rows]
-            total[np.ix_(edges, edges)] += others.T @ others
-    total[inside, edges] = total[edges, inside].T
     return total
 
 
