@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, Case, System, main, timed
+
+from common import Case, System, main, timed
 
 Problem = tuple[Any, Any]
 
