@@ -18,17 +18,19 @@ def test_sums(run: slice, p: int, m: int, weighted: bool) -> None:
     x, y = rng.normal(size=(200, p)), rng.normal(size=(200, 2 * m))[:, ::2]
     shift_x, shift_y = rng.normal(size=p), rng.normal(size=m)
     weights = rng.uniform(0.0, 2.0, 200) if weighted else None
-    found = gram.sums(x, y, weights, shift_x, shift_y, run)
+    found, squares = gram.sums(x, y, weights, shift_x, shift_y, run)
     z = np.c_[np.ones(200), x - shift_x, y - shift_y][run]
     v = np.ones(len(z)) if weights is None else weights[run]
-    assert_allclose(found, z.T @ (v[:, None] * z), rtol=1e-12, atol=1e-12)
-    assert_array_equal(found, found.T)
+    expected = z.T @ (v[:, None] * z)
+    assert_allclose(found, expected[: 1 + p], rtol=1e-12, atol=1e-12)
+    assert_allclose(squares, expected.diagonal()[1 + p :], rtol=1e-12)
+    assert_array_equal(found[:, : 1 + p], found[:, : 1 + p].T)
 
 
 def test_numbers_that_are_not_finite_show() -> None:
     x = np.ones((100, 3))
     x[70, 1] = np.nan
-    assert np.isnan(gram.sums(x, x[:, :1], None, np.zeros(3), np.zeros(1), slice(0, 100))[2, 2])
+    assert np.isnan(gram.sums(x, x[:, :1], None, np.zeros(3), np.zeros(1), slice(0, 100))[0][2, 2])
 
 
 @pytest.mark.parametrize("weighted", [False, True])

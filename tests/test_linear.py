@@ -318,3 +318,11 @@ def test_the_products_beside_numpy(move: float, weighted: bool) -> None:
         assert_allclose(found.xx, (X - center).T @ (v[:, None] * (X - center)), rtol=1e-11, atol=1e-9)
         assert_allclose(found.xy, (X - center).T @ (v[:, None] * (Y - y_center)), rtol=1e-10, atol=1e-8)
         assert found.total == pytest.approx(v.sum(), rel=1e-14)
+
+
+def test_very_many_targets() -> None:
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(40, 2)), rng.normal(size=(40, 30_000))  # all products of targets would take 7 GB
+    model = LinearRegression().fit(X, Y)
+    expected = np.linalg.lstsq(X - X.mean(axis=0), Y - Y.mean(axis=0), rcond=None)[0].T
+    assert_allclose(model.coef_, expected, atol=1e-13)

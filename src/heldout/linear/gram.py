@@ -19,16 +19,16 @@ TALL, WIDE = 4, 8  # of a tile: eight registers of AVX2 or four of AVX-512, so t
 HEIGHT = 32  # rows copied at a time
 
 
-def sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, run: slice) -> Array:
-    """Z'VZ (w, w), w = 1 + p + m, for the rows of `run` of Z = [1, x - shift_x, y - shift_y]."""
+def sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, run: slice) -> tuple[Array, Array]:
+    """Z'V[Z, y - shift_y] (1 + p, 1 + p + m) for Z = [1, x - shift_x], and the sums of squares of y - shift_y (m,)."""
     width = 1 + x.shape[1] + y.shape[1]
     padded = -(-width // WIDE) * WIDE
     total = np.zeros((padded, padded))
     shift = np.r_[0.0, shift_x, shift_y]
     y = np.ascontiguousarray(y)
     _add_rows(x, y, np.empty(0) if weights is None else weights, shift, run.start, run.stop, total)
-    upper = np.triu(total[:width, :width])
-    return np.asarray(upper + np.triu(upper, 1).T)
+    upper, p = np.triu(total[:width, :width]), x.shape[1]
+    return (upper + np.triu(upper, 1).T)[: 1 + p], upper.diagonal()[1 + p :].copy()
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -13,6 +13,7 @@ from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
 from heldout.linear.triangular import MAX_PARTS, block_rows
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Sums: TypeAlias = tuple[Array, Array]
 
 LEAST_HEIGHT = 2  # columns' heights of a block: adding its product to the sum then costs little beside the product
 SMALLEST = 1e-280  # a sum of squares below this may have lost digits to underflow
@@ -80,49 +81,55 @@ def _centred(
 ) -> tuple[Products, bool]:
     """The products of the columns minus their means, by way of a shift, and whether that shift was far off."""
     p = x.shape[1]
-    sums = _sums(x, y, weights, shift_x, shift_y)
+    sums, squares_y = _sums(x, y, weights, shift_x, shift_y)
     total = float(sums[0, 0])
     if not fit_intercept:
-        return Products(sums[1 : p + 1, 1 : p + 1], sums[1 : p + 1, p + 1 :], shift_x, shift_y, total), False
+        return Products(sums[1:, 1 : p + 1], sums[1:, p + 1 :], shift_x, shift_y, total), False
     off = sums[0, 1:] / total
-    squares = sums[1:, 1:] - total * np.outer(off, off)
-    poor = bool(np.any(total * off * off > FAR**2 * np.abs(squares.diagonal())))
-    found = Products(squares[:p, :p], squares[:p, p:], shift_x + off[:p], shift_y + off[p:], total)
+    products = sums[1:, 1:] - total * np.outer(off[:p], off)
+    squares = np.r_[products.diagonal(), squares_y - total * off[p:] ** 2]
+    poor = bool(np.any(total * off * off > FAR**2 * np.abs(squares)))
+    found = Products(products[:, :p], products[:, p:], shift_x + off[:p], shift_y + off[p:], total)
     return found, poor
 
 
-def _sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array) -> Array:
-    """Z'VZ for Z = [1, x - shift, y - shift] (n, 1 + p + m)."""
+def _sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array) -> Sums:
+    """Z'V[Z, y - shift] for Z = [1, x - shift] (1 + p, 1 + p + m), and the sums of squares of y - shift (m,)."""
     n, p = x.shape
     width = 1 + p + y.shape[1]
-    height = max(block_rows(width), LEAST_HEIGHT * width)
-    n_parts = max(1, min(MAX_PARTS, n // height, n // (4 * width)))
+    height = max(block_rows(width), LEAST_HEIGHT * (1 + p))
+    n_parts = max(1, min(MAX_PARTS, n // height, n // (4 * (1 + p))))
     if n * width**2 >= LARGE and width <= NARROW:
         from heldout.linear import gram
 
         work = functools.partial(gram.sums, x, y, weights, shift_x, shift_y)
     else:
         work = functools.partial(_sums_of_run, x, y, weights, shift_x, shift_y, height)
-    parts = in_threads(work, split_rows(n, n_parts))
-    return sum(parts[1:], start=parts[0])
+    products, squares = zip(*in_threads(work, split_rows(n, n_parts)), strict=True)
+    return sum(products[1:], start=products[0]), sum(squares[1:], start=squares[0])
 
 
 def _sums_of_run(
     x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, height: int, run: slice
-) -> Array:
-    p = x.shape[1]
-    buffer = np.empty((min(height, run.stop - run.start), 1 + p + y.shape[1]))
-    total, product = np.zeros((buffer.shape[1],) * 2), np.empty((buffer.shape[1],) * 2)
+) -> Sums:
+    p, m = x.shape[1], y.shape[1]
+    height = min(height, run.stop - run.start)
+    left, right = np.empty((height, 1 + p)), np.empty((height, m))
+    total, squares, product = np.zeros((1 + p, 1 + p + m)), np.zeros(m), np.empty((1 + p, 1 + p))
     for rows in _blocks(run, height):
-        z = buffer[: rows.stop - rows.start]
+        z, t = left[: rows.stop - rows.start], right[: rows.stop - rows.start]
         z[:, 0] = 1.0
-        np.subtract(x[rows], shift_x, out=z[:, 1 : p + 1])
-        np.subtract(y[rows], shift_y, out=z[:, p + 1 :])
+        np.subtract(x[rows], shift_x, out=z[:, 1:])
+        np.subtract(y[rows], shift_y, out=t)
         if weights is not None:
-            z *= np.sqrt(weights[rows])[:, None]
+            root = np.sqrt(weights[rows])[:, None]
+            z *= root
+            t *= root
         with np.errstate(over="ignore", invalid="ignore"):  # as above: every thread has its own setting
-            total += np.matmul(z.T, z, out=product)  # the same array twice: BLAS computes one half of it
-    return total
+            total[:, : p + 1] += np.matmul(z.T, z, out=product)  # the same array twice: BLAS computes half of it
+            total[:, p + 1 :] += z.T @ t
+            squares += np.einsum("ij,ij->j", t, t)
+    return total, squares
 
 
 def _blocks(run: slice, height: int) -> list[slice]:
