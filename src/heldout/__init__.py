@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from heldout.final import Final
     from heldout.intervals import Score
     from heldout.ledger import Ledger
+    from heldout.linear.assumptions import assumptions
     from heldout.linear.inference import inference
     from heldout.linear.polynomial import PolynomialRegression
     from heldout.linear.regression import LinearRegression
@@ -55,6 +56,7 @@ _PLACES = {
     "PolynomialRegression": "heldout.linear.polynomial",
     "GradientDescent": "heldout.linear.steps",
     "inference": "heldout.linear.inference",
+    "assumptions": "heldout.linear.assumptions",
     "SoftmaxClassifier": "heldout.linear.softmax",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -89,6 +91,7 @@ __all__ = [
     "Split",
     "Study",
     "Table",
+    "assumptions",
     "inference",
     "load",
     "read",
