@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from heldout.baseline import BaselineClassifier, BaselineRegressor
 from heldout.errors import ModelFileError
+from heldout.linear.likelihood import MaximumLikelihood
 from heldout.linear.polynomial import PolynomialRegression
 from heldout.linear.regression import LinearRegression
 from heldout.linear.softmax import SoftmaxClassifier
@@ -32,6 +33,10 @@ LEARNERS: list[Any] = [
     LinearRegression(solver=GradientDescent(update="nesterov", tol=1e-13)),
     PolynomialRegression(),
     PolynomialRegression(degree=3, tol=1e-10),
+    MaximumLikelihood(),
+    MaximumLikelihood(fit_intercept=False, tol=1e-9),
+    MaximumLikelihood(family="laplace"),
+    MaximumLikelihood(family="student_t", df=4.0),
     SoftmaxClassifier(),
     SoftmaxClassifier(solver="lbfgs", C=0.5, class_weight="balanced"),
     SoftmaxClassifier(solver="newton", C=10.0, tol=1e-8, max_iter=50),
@@ -205,6 +210,10 @@ NONSENSE: dict[str, Any] = {
     "basis_coef": np.zeros((2, 3)),
     "center": np.array([np.nan]),
     "scale": np.zeros(4),
+    "family": "weibull",
+    "link": "loglog",
+    "df": -1.0,
+    "auxiliary": np.array([-1.0]),
     "constant": None,
     "statistic": "mode",
     "strategy": "guess",

@@ -103,6 +103,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "BaselineRegressor": lambda: learner("BaselineRegressor"),
     "BaselineClassifier": lambda: learner("BaselineClassifier"),
     "LinearRegression": lambda: learner("LinearRegression"),
+    "MaximumLikelihood": lambda: learner("MaximumLikelihood"),
     "PolynomialRegression": lambda: learner("PolynomialRegression"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
 }

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from heldout.ledger import Ledger
     from heldout.linear.assumptions import assumptions
     from heldout.linear.inference import inference
+    from heldout.linear.likelihood import MaximumLikelihood
+    from heldout.linear.maximum import maximum_likelihood
     from heldout.linear.polynomial import PolynomialRegression
     from heldout.linear.regression import LinearRegression
     from heldout.linear.softmax import SoftmaxClassifier
@@ -57,6 +59,8 @@ _PLACES = {
     "GradientDescent": "heldout.linear.steps",
     "inference": "heldout.linear.inference",
     "assumptions": "heldout.linear.assumptions",
+    "MaximumLikelihood": "heldout.linear.likelihood",
+    "maximum_likelihood": "heldout.linear.maximum",
     "SoftmaxClassifier": "heldout.linear.softmax",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -82,6 +86,7 @@ __all__ = [
     "HeldoutError",
     "Ledger",
     "LinearRegression",
+    "MaximumLikelihood",
     "Model",
     "PolynomialRegression",
     "Problem",
@@ -94,6 +99,7 @@ __all__ = [
     "assumptions",
     "inference",
     "load",
+    "maximum_likelihood",
     "read",
     "save",
     "train_validation_test_split",

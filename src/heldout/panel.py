@@ -41,6 +41,7 @@ LEARNERS: dict[str, Entry] = {
         Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
         Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.regression"),
         Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.polynomial", tried=False),
+        Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood", tried=False),
         Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax"),
     )
 }
