@@ -40,6 +40,9 @@ LEARNERS: list[Any] = [
     SoftmaxClassifier(),
     SoftmaxClassifier(solver="lbfgs", C=0.5, class_weight="balanced"),
     SoftmaxClassifier(solver="newton", C=10.0, tol=1e-8, max_iter=50),
+    SoftmaxClassifier(solver="newton-cg", tol=1e-8),
+    SoftmaxClassifier(l1_ratio=1.0, tol=1e-10),
+    SoftmaxClassifier(l1_ratio=0.5, C=0.3, tol=1e-10),
 ]
 CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner)]
 NOT_STORED = {"descent_"}
@@ -223,6 +226,7 @@ NONSENSE: dict[str, Any] = {
     "n_features": 9,
     "feature_names": ["only one"],
     "C": -1.0,
+    "l1_ratio": 2.0,
     "tol": "small",
     "solver": "magic",
     "max_iter": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,23 @@ import pytest
 import threadpoolctl
 from numpy.testing import assert_allclose
 from scipy import sparse
+from scipy.stats import entropy
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from heldout.errors import InputError
+from heldout.errors import InputError, WorkError
+from heldout.linear import softmax as softmax_module
+from heldout.linear import standardise as standardise_module
 from heldout.linear import triangular
-from heldout.linear.loss import class_differences, cross_entropy, log_softmax
+from heldout.linear.divergence import cross_entropy, kl_divergence
+from heldout.linear.loss import class_differences, log_loss, log_softmax, slopes
 from heldout.linear.objective import Block, Objective
+from heldout.linear.separation import separation
 from heldout.linear.softmax import SoftmaxClassifier, choose_solver
+from heldout.linear.softmax_inference import logistic_inference
+from heldout.linear.standardise import Standardised
 
 
 def data(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -51,14 +59,14 @@ def compare(ours: SoftmaxClassifier, X: np.ndarray, y: np.ndarray, weights: np.n
         assert mine <= other * (1 + 1e-10)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 @pytest.mark.parametrize("C", [0.01, 1.0, 10.0])
 @pytest.mark.parametrize("name", ["iris", "wine", "cancer"])
 def test_scikit_learn_agrees(name: str, C: float, solver: str) -> None:
     compare(SoftmaxClassifier(C=C, solver=solver, tol=1e-9), *data(name))
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 @pytest.mark.parametrize("name", ["iris", "cancer"])
 def test_scikit_learn_agrees_without_intercept(name: str, solver: str) -> None:
     X, y = data(name)
@@ -83,16 +91,16 @@ def test_ten_classes() -> None:
     assert model.score(X / 16, y) > 0.95
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("name", ["iris", "cancer"])
 def test_sparse_rows_give_what_dense_ones_do(name: str, fit_intercept: bool, solver: str) -> None:
     X, y = data(name)
     X = np.where(np.abs(X) < 0.7, 0.0, X)
-    dense = SoftmaxClassifier(solver=solver, fit_intercept=fit_intercept, tol=1e-9).fit(X, y)
-    thin = SoftmaxClassifier(solver=solver, fit_intercept=fit_intercept, tol=1e-9).fit(sparse.csr_array(X), y)
-    assert_allclose(thin.coef_, dense.coef_, atol=1e-6)
-    assert_allclose(thin.predict_proba(sparse.csr_matrix(X)), dense.predict_proba(X), atol=1e-7)
+    dense = SoftmaxClassifier(solver=solver, fit_intercept=fit_intercept, tol=1e-8).fit(X, y)
+    thin = SoftmaxClassifier(solver=solver, fit_intercept=fit_intercept, tol=1e-8).fit(sparse.csr_array(X), y)
+    assert_allclose(thin.coef_, dense.coef_, atol=1e-5)
+    assert_allclose(thin.predict_proba(sparse.csr_matrix(X)), dense.predict_proba(X), atol=1e-6)
 
 
 def objective(n_classes: int, *, pieces: int = 3) -> tuple[Objective, np.ndarray, tuple[Any, ...]]:
@@ -135,7 +143,7 @@ def test_derivatives_are_those_of_differences(n_classes: int) -> None:
         assert_allclose((up[1] - down[1]).ravel() / 2e-5, hessian[j], atol=1e-9)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 def test_the_cut_into_blocks_does_not_show(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = data("iris")
     whole = SoftmaxClassifier(solver=solver, tol=1e-9).fit(X, y)
@@ -143,7 +151,7 @@ def test_the_cut_into_blocks_does_not_show(solver: str, monkeypatch: pytest.Monk
     assert_allclose(SoftmaxClassifier(solver=solver, tol=1e-9).fit(X, y).coef_, whole.coef_, atol=1e-6)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 def test_the_number_of_threads_changes_no_bit(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triangular, "BLOCK_SIZE", 2**10)
     X, y = data("cancer")
@@ -172,9 +180,9 @@ def test_one_number_added_to_all_scores_changes_nothing() -> None:
 
 def test_extreme_scores_stay_finite() -> None:
     scores = np.array([[1e4, -1e4, 1e308], [-1e4, 1e4, -1e307], [0.0, 0.0, 0.0]])
-    loss, gradient = cross_entropy(scores[:, :2], np.array([0, 0]), np.ones(2))
+    loss, chances = log_loss(scores[:, :2], np.array([0, 0]), np.ones(2))
     assert loss == 2e4
-    assert_allclose(gradient, [[0.0, -1.0], [0.0, 1.0], [0.0, 0.0]])
+    assert_allclose(slopes(chances, np.array([0, 0]), np.ones(2)), [[0.0, -1.0], [0.0, 1.0], [0.0, 0.0]])
     assert np.isfinite(log_softmax(scores)).all()
     model = SoftmaxClassifier().fit([[0.0], [1.0]], [0, 1])
     chances = model.predict_proba([[-1e6], [1e6]])
@@ -182,7 +190,7 @@ def test_extreme_scores_stay_finite() -> None:
     assert np.isfinite(model.predict_log_proba([[-1e6], [1e6]])).all()
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 @pytest.mark.parametrize("C", [1.0, 1e4])
 def test_perfect_separation(C: float, solver: str) -> None:
     X = np.linspace(-1, 1, 40)[:, None] + 5.0
@@ -191,7 +199,7 @@ def test_perfect_separation(C: float, solver: str) -> None:
     assert np.isfinite(model.coef_).all()
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 def test_units_of_one_column_only_change_what_the_penalty_says(solver: str) -> None:
     X, y = data("cancer")
     scale = np.r_[1e9, np.ones(29)]
@@ -213,7 +221,7 @@ def test_a_class_without_weight_gets_no_probability() -> None:
     assert set(model.predict(X)) == {0, 1}
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", ["newton", "newton-cg", "lbfgs"])
 def test_too_few_iterations_are_said(solver: str) -> None:
     X, y = data("cancer")
     with pytest.warns(ConvergenceWarning, match="stopped after 1 iterations .* above tol=1e-06: raise max_iter"):
@@ -229,8 +237,10 @@ def test_a_tolerance_below_rounding_is_said() -> None:
 @pytest.mark.parametrize(
     ("parameter", "value", "words"),
     [
-        ("C", 0.0, "C is 0.0 and must be a finite number above 0"),
-        ("C", float("inf"), "C is inf"),
+        ("C", 0.0, "C is 0.0 and must be a number above 0"),
+        ("C", float("nan"), "C is nan"),
+        ("l1_ratio", 1.5, "l1_ratio is 1.5 and must be a number from 0 to 1"),
+        ("l1_ratio", None, "l1_ratio is None"),
         ("C", "big", "C is 'big'"),
         ("tol", -1.0, "tol is -1.0"),
         ("max_iter", 0, "max_iter is 0"),
@@ -251,11 +261,16 @@ def test_one_class_is_refused() -> None:
 
 
 def test_the_solver_follows_the_size() -> None:
-    assert choose_solver(np.empty((20000, 110)), 2) == "newton"
-    assert choose_solver(np.empty((200, 5)), 3) == "newton"
-    assert choose_solver(np.empty((1800, 65)), 10) == "lbfgs"
-    assert choose_solver(np.empty((100, 20000)), 2) == "lbfgs"
-    assert choose_solver(sparse.csr_array((1000, 400)), 2) == "lbfgs"
+    def choose(x: Any, n_classes: int, absolute: bool = False) -> str:
+        scale = np.ones(x.shape[1] - 1)
+        return choose_solver(Standardised(x, scale, scale, ones=True), n_classes, absolute)
+
+    assert choose(np.empty((20000, 110)), 2) == "newton"
+    assert choose(np.empty((200, 5)), 3) == "newton"
+    assert choose(np.empty((200, 5)), 3, absolute=True) == "newton-cg"
+    assert choose(np.empty((1800, 65)), 10) == "newton-cg"
+    assert choose(np.empty((100, 20000)), 2) == "newton-cg"
+    assert choose(sparse.csr_array((1000, 400)), 2) == "newton-cg"
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 7])
@@ -264,3 +279,205 @@ def test_class_differences_keep_the_penalty(n_classes: int) -> None:
     assert_allclose(basis.sum(axis=0), 0.0, atol=1e-15)
     if n_classes > 2:
         assert_allclose(basis.T @ basis, np.eye(n_classes - 1), atol=1e-15)
+
+
+def penalised(model: Any, X: Any, y: np.ndarray, C: float, l1_ratio: float) -> float:
+    chances = model.predict_log_proba(X)[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    ridge = 0.5 * (1.0 - l1_ratio) * np.sum(model.coef_**2)
+    return float(-C * chances.sum() + ridge + l1_ratio * np.abs(model.coef_).sum())
+
+
+@pytest.mark.parametrize("l1_ratio", [0.3, 1.0])
+@pytest.mark.parametrize("C", [0.05, 1.0])
+@pytest.mark.parametrize("name", ["iris", "wine", "cancer"])
+def test_l1_reaches_an_objective_no_higher_than_scikit_learn(name: str, C: float, l1_ratio: float) -> None:
+    X, y = data(name)
+    theirs = LogisticRegression(C=C, l1_ratio=l1_ratio, solver="saga", tol=1e-7, max_iter=2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        best = penalised(theirs.fit(X, y), X, y, C, l1_ratio)
+    for table in (X, sparse.csr_array(X)):
+        ours = SoftmaxClassifier(C=C, l1_ratio=l1_ratio, tol=1e-8).fit(table, y)
+        assert penalised(ours, X, y, C, l1_ratio) <= best * (1 + 1e-8)
+        assert ((ours.coef_ == 0.0) == (theirs.coef_ == 0.0)).mean() > 0.9
+
+
+def test_l1_meets_the_conditions_of_its_optimum() -> None:
+    X, y = data("wine")
+    C = 0.3
+    model = SoftmaxClassifier(C=C, l1_ratio=1.0, tol=1e-10).fit(X, y)
+    slopes_ = C * (model.predict_proba(X) - (y[:, None] == model.classes_)).T @ X
+    zero = model.coef_ == 0.0
+    assert_allclose(slopes_[~zero], -np.sign(model.coef_[~zero]), atol=1e-6)
+    assert (np.abs(slopes_[zero]) <= 1.0 + 1e-6).all() and zero.any()
+
+
+def test_a_strong_l1_penalty_leaves_only_the_intercept() -> None:
+    X, y = data("iris")
+    model = SoftmaxClassifier(C=1e-4, l1_ratio=1.0).fit(X, y)
+    assert not model.coef_.any()
+    assert_allclose(model.predict_proba(X[:1]), np.full((1, 3), 1 / 3), atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_l1_needs_its_solver(solver: str) -> None:
+    with pytest.raises(InputError, match=f"Solver '{solver}' cannot do L1: take 'newton-cg'"):
+        SoftmaxClassifier(solver=solver, l1_ratio=0.5).fit([[0.0], [1.0]], [0, 1])
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_products_with_the_hessian_are_those_of_the_matrix(n_classes: int) -> None:
+    plain, coef, _ = objective(n_classes)
+    here, direction = plain.evaluate(coef), np.random.default_rng(7).normal(size=coef.shape)
+    hessian = plain.hessian(coef)
+    assert_allclose(plain.product(here, direction).ravel(), hessian @ direction.ravel(), atol=1e-14)
+    assert_allclose(plain.diagonal(here).ravel(), hessian.diagonal(), atol=1e-14)
+    thin = [replace(block, x=sparse.csr_array(block.x)) for block in plain.blocks]
+    rare = replace(plain, blocks=thin)
+    assert_allclose(rare.product(rare.evaluate(coef), direction), plain.product(here, direction), atol=1e-14)
+    assert_allclose(rare.diagonal(rare.evaluate(coef)), plain.diagonal(here), atol=1e-14)
+
+
+def test_single_precision_products_do_not_limit_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = data("cancer")
+    exact = SoftmaxClassifier(solver="newton", tol=1e-11).fit(X, y)
+    monkeypatch.setattr(standardise_module, "LARGE", 0)
+    quick = SoftmaxClassifier(solver="newton-cg", tol=1e-10).fit(X, y)
+    assert_allclose(quick.coef_, exact.coef_, atol=1e-7)
+
+
+@pytest.mark.parametrize("how", ["dense", "csr"])
+def test_newton_cg_gives_the_same_bits_whatever_the_threads(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = load_digits(return_X_y=True)
+    monkeypatch.setattr(triangular, "BLOCK_SIZE", 2**12)
+    monkeypatch.setattr(softmax_module, "SPARSE_WORTH_THREADS", 0)
+    results = []
+    for limit in (1, 2):
+        with threadpoolctl.threadpool_limits(limit, user_api="blas"):
+            table = sparse.csr_array(X) if how == "csr" else X
+            results.append(SoftmaxClassifier(solver="newton-cg", C=1e-3, tol=1e-5).fit(table, y).coef_)
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 1.0])
+def test_rows_without_weight_are_as_if_absent(l1_ratio: float) -> None:
+    X, y = data("wine")
+    wild = np.vstack([X, np.full((1, X.shape[1]), 1e200)])
+    fitted = SoftmaxClassifier(l1_ratio=l1_ratio).fit(wild, np.append(y, 0), np.append(np.ones(len(y)), 0.0))
+    np.testing.assert_array_equal(fitted.coef_, SoftmaxClassifier(l1_ratio=l1_ratio).fit(X, y).coef_)
+
+
+def overlapping(n: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 3)) * [1.0, 10.0, 0.1] + [0.0, 5.0, 1.0]
+    return X, (X @ [1.0, -0.1, 3.0] - 2.5 + rng.logistic(size=n) > 0).astype(int)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_inference_is_that_of_statsmodels(fit_intercept: bool) -> None:
+    api = pytest.importorskip("statsmodels.api")
+    X, y = overlapping()
+    design = api.add_constant(X) if fit_intercept else X
+    theirs = api.Logit(y, design).fit(disp=0, method="newton", tol=1e-14, maxiter=100)
+    model = SoftmaxClassifier(C=np.inf, fit_intercept=fit_intercept).fit(X, y)
+    ours = logistic_inference(model, X, y)
+    assert_allclose(ours.coef, theirs.params, rtol=1e-8)
+    assert_allclose(ours.standard_errors, theirs.bse, rtol=1e-8)
+    assert_allclose(ours.z, theirs.tvalues, rtol=1e-8)
+    assert_allclose(ours.p, theirs.pvalues, rtol=1e-7)
+    assert_allclose(np.column_stack([ours.low, ours.high]), theirs.conf_int(), rtol=1e-8)
+    assert_allclose(ours.covariance, theirs.cov_params(), rtol=1e-8)
+    assert_allclose([ours.log_likelihood, ours.aic, ours.bic], [theirs.llf, theirs.aic, theirs.bic], rtol=1e-10)
+    generalised = api.GLM(y, design, family=api.families.Binomial()).fit(tol=1e-14)
+    assert_allclose(ours.deviance, generalised.deviance, rtol=1e-10)
+    if fit_intercept:
+        assert_allclose([ours.r2, ours.null_log_likelihood], [theirs.prsquared, theirs.llnull], rtol=1e-9)
+        assert_allclose([ours.likelihood_ratio, ours.likelihood_ratio_p], [theirs.llr, theirs.llr_pvalue], rtol=1e-8)
+
+
+def test_inference_counts_weights_as_repeated_rows() -> None:
+    X, y = overlapping()
+    times = np.random.default_rng(1).integers(0, 4, len(y))
+    repeated_X, repeated_y = np.repeat(X, times, axis=0), np.repeat(y, times)
+    weighted = logistic_inference(SoftmaxClassifier(C=np.inf).fit(X, y, times), X, y, times)
+    repeated = logistic_inference(SoftmaxClassifier(C=np.inf).fit(repeated_X, repeated_y), repeated_X, repeated_y)
+    assert weighted.n == repeated.n == times.sum()
+    assert_allclose(weighted.standard_errors, repeated.standard_errors, rtol=1e-10)
+    assert_allclose([weighted.bic, weighted.r2], [repeated.bic, repeated.r2], rtol=1e-10)
+
+
+def test_inference_prints_as_a_table() -> None:
+    X, y = overlapping()
+    found = logistic_inference(SoftmaxClassifier(C=np.inf).fit(X, y), X, y)
+    assert "Logistic regression, 80 rows" in str(found) and "McFadden R2" in str(found)
+    assert [line.split()[0] for line in str(found).splitlines()[4:8]] == ["intercept", "x0", "x1", "x2"]
+    assert found._repr_html_().startswith("<table>")
+
+
+def test_inference_refuses_what_has_no_standard_errors() -> None:
+    X, y = overlapping()
+    with pytest.raises(InputError, match="fit with C=inf"):
+        logistic_inference(SoftmaxClassifier().fit(X, y), X, y)
+    double = np.column_stack([X, X[:, 0]])
+    with pytest.raises(WorkError, match="Columns depend on each other"):
+        logistic_inference(SoftmaxClassifier(C=np.inf).fit(double, y), double, y)
+    with pytest.raises(InputError, match="3 classes"):
+        logistic_inference(SoftmaxClassifier(C=np.inf).fit(X, np.arange(len(y)) % 3), X, y)
+
+
+@pytest.mark.parametrize(
+    ("y", "kind"), [([0, 0, 0, 1, 1, 1], "perfect"), ([0, 0, 1, 0, 1, 1], "none"), ([0, 0, 2, 2, 1, 1], "perfect")]
+)
+def test_separation_is_named(y: list[int], kind: str) -> None:
+    X = np.arange(6.0)[:, None]
+    codes = np.array(y)
+    found = separation(X, codes, max(y) + 1, fit_intercept=True)
+    assert (found.kind, found.rows) == (kind, 0 if kind == "none" else 6)
+    if kind != "none":
+        with pytest.warns(ConvergenceWarning, match="perfectly separated"):
+            model = SoftmaxClassifier(C=np.inf).fit(X, codes)
+        assert model.score(X, codes) == 1.0
+
+
+def test_quasi_complete_separation_is_named() -> None:
+    X, y = np.array([[0.0], [1.0], [2.0], [2.0], [3.0]]), np.array([0, 0, 0, 1, 1])
+    found = separation(X, y, 2, fit_intercept=True)
+    assert (found.kind, found.rows) == ("quasi", 3)
+    with pytest.warns(ConvergenceWarning, match=r"quasi-completely \(3 of 5 rows\) separated"):
+        model = SoftmaxClassifier(C=np.inf).fit(X, y)
+    with pytest.raises(WorkError, match=r"quasi-completely .* no standard errors"):
+        logistic_inference(model, X, y)
+
+
+def test_cross_entropy_and_divergence_are_scipys() -> None:
+    rng = np.random.default_rng(0)
+    p, scores = rng.dirichlet(np.ones(4), 7), rng.normal(size=(7, 4))
+    q = np.exp(log_softmax(scores.T).T)
+    assert_allclose(kl_divergence(p, q), entropy(p, q, axis=1), rtol=1e-12)
+    assert_allclose(kl_divergence(p, scores=scores), entropy(p, q, axis=1), rtol=1e-12)
+    assert_allclose(cross_entropy(p, q), entropy(p, q, axis=1) + entropy(p, axis=1), rtol=1e-12)
+    assert_allclose(cross_entropy(p, scores=scores + 1e4), cross_entropy(p, q), rtol=1e-10)
+    np.testing.assert_array_equal(kl_divergence(p, p), 0.0)
+
+
+def test_divergence_bears_scores_of_any_size() -> None:
+    assert cross_entropy([1.0, 0.0], scores=[-1e4, 1e4]) == 2e4
+    assert cross_entropy([1.0, 0.0], scores=[3.0, -np.inf]) == 0.0
+    assert kl_divergence([1.0, 0.0], scores=[3.0, -np.inf]) == 0.0
+    assert kl_divergence([0.5, 0.5], scores=[3.0, -np.inf]) == np.inf
+    assert kl_divergence([0.5, 0.5], [1.0, 0.0]) == np.inf
+
+
+@pytest.mark.parametrize(
+    ("p", "given", "words"),
+    [
+        ([0.5, 0.5], {}, "either q or scores"),
+        ([0.5, 0.6], {"q": [0.5, 0.5]}, "p must hold probabilities"),
+        ([0.5, 0.5], {"q": [-0.5, 1.5]}, "q must hold probabilities"),
+        ([0.5, 0.5], {"scores": [np.nan, 0.0]}, "scores must be numbers below infinity"),
+        ([0.5, 0.5], {"scores": [0.0, 0.0, 0.0]}, "p has shape \\(2,\\)"),
+    ],
+)
+def test_what_is_no_distribution_is_refused(p: Any, given: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        kl_divergence(p, **given)

@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from heldout.intervals import Score
     from heldout.ledger import Ledger
     from heldout.linear.assumptions import assumptions
+    from heldout.linear.divergence import cross_entropy, kl_divergence
     from heldout.linear.inference import inference
     from heldout.linear.likelihood import MaximumLikelihood
     from heldout.linear.maximum import maximum_likelihood
     from heldout.linear.polynomial import PolynomialRegression
     from heldout.linear.regression import LinearRegression
     from heldout.linear.softmax import SoftmaxClassifier
+    from heldout.linear.softmax_inference import logistic_inference
     from heldout.linear.steps import GradientDescent
     from heldout.model import Model
     from heldout.persist import load, save
@@ -62,6 +64,9 @@ _PLACES = {
     "MaximumLikelihood": "heldout.linear.likelihood",
     "maximum_likelihood": "heldout.linear.maximum",
     "SoftmaxClassifier": "heldout.linear.softmax",
+    "logistic_inference": "heldout.linear.softmax_inference",
+    "cross_entropy": "heldout.linear.divergence",
+    "kl_divergence": "heldout.linear.divergence",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",
@@ -97,8 +102,11 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "cross_entropy",
     "inference",
+    "kl_divergence",
     "load",
+    "logistic_inference",
     "maximum_likelihood",
     "read",
     "save",

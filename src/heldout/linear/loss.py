@@ -21,18 +21,21 @@ def log_softmax(scores: Array) -> Array:
     return shifted
 
 
-def cross_entropy(scores: Array, codes: Codes, weights: Array) -> tuple[float, Array]:
-    """sum_i v_i (-log p_{y_i}), and its gradient v_i (p_ik - [k = y_i]) (K, n) with respect to the scores."""
-    columns = np.arange(len(codes))
+def log_loss(scores: Array, codes: Codes, weights: Array) -> tuple[float, Array]:
+    """sum_i v_i (-log p_{y_i}), and the probabilities (K, n)."""
     shifted = scores - scores.max(axis=0)
-    own = shifted[codes, columns]
-    gradient = np.exp(shifted, out=shifted)
-    total = gradient.sum(axis=0)
-    loss = float(weights @ (np.log(total) - own))
-    gradient /= total
-    gradient[codes, columns] -= 1.0
-    gradient *= weights
-    return loss, gradient
+    own = shifted[codes, np.arange(len(codes))]
+    chances = np.exp(shifted, out=shifted)
+    total = chances.sum(axis=0)
+    chances /= total
+    return float(weights @ (np.log(total) - own)), chances
+
+
+def slopes(chances: Array, codes: Codes, weights: Array) -> Array:
+    """The gradient of `log_loss` with respect to the scores, v_i (p_ik - [k = y_i]) (K, n)."""
+    gradient = chances * weights
+    gradient[codes, np.arange(len(codes))] -= weights
+    return gradient
 
 
 def class_differences(n_classes: int) -> Array:

@@ -1,4 +1,4 @@
-"""Softmax classification: multinomial logistic regression with an L2 penalty."""
+"""Softmax classification: multinomial logistic regression with L2, L1 or elastic-net penalty."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from heldout.errors import InputError, suggest
 from heldout.linear.blocks import Map, split_rows, threads
 from heldout.linear.loss import Array, Codes, class_differences, log_softmax
-from heldout.linear.objective import Block, Objective
+from heldout.linear.objective import Objective
 from heldout.linear.solvers import SOLVERS, Outcome
-from heldout.linear.standardise import Standardised, standardise
+from heldout.linear.standardise import Standardised, quick_copies, standardise
 from heldout.linear.states import (
     Labels,
     columns_from_state,
@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 
 WORTH_THREADS = 4  # blocks; for fewer, starting threads takes longer than they save
-NEWTON_STEPS, LBFGS_STEPS = 8, 60  # what either took on the tables of the benchmarks, roughly
-LBFGS_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
+NEWTON_STEPS, PRODUCTS = 8, 60  # what either took on the tables of the benchmarks, roughly
+SPARSE_BLOCKS = 2
+SPARSE_WORTH_THREADS = 50_000  # stored numbers
+PRODUCT_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
 LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
 NEWTON_LARGEST = 4000  # unknowns whose Hessian is still worth its memory
 
@@ -47,22 +49,29 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     .. math:: p(y=k \mid x) = \frac{e^{s_k}}{\sum_j e^{s_j}}, \qquad s = W x + b
 
-    W and b minimise :math:`C \sum_i v_i \, (-\log p(y_i \mid x_i)) + \tfrac12 \lVert W \rVert_F^2`, the objective of
-    scikit-learn's ``LogisticRegression``: the intercepts b are not penalised. Two classes share one row of
+    W and b minimise :math:`C \sum_i v_i \, (-\log p(y_i \mid x_i)) + \tfrac{1 - \rho}2 \lVert W \rVert_F^2
+    + \rho \lVert W \rVert_1`, rho being `l1_ratio`: the objective of scikit-learn's ``LogisticRegression``. The
+    intercepts b are not penalised. Two classes share one row of
     coefficients, and :math:`p(y=1 \mid x) = 1 / (1 + e^{-s})`.
 
     Parameters
     ----------
     C : float above 0, default 1.0
-        Weight of the likelihood against the penalty; smaller is more regular.
+        Weight of the likelihood against the penalty; smaller is more regular. Infinity is maximum likelihood without
+        a penalty; where the classes are separated it has no finite maximum, and a warning says so.
+    l1_ratio : float from 0 to 1, default 0.0
+        Share of the L1 norm in the penalty: 0 is L2, 1 is L1, between them lies the elastic net. With L1 there are
+        coefficients that are exactly zero.
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
-    solver : {"auto", "newton", "lbfgs"}, default "auto"
-        Newton's method with the exact Hessian, L-BFGS, or whichever should be quicker for this many rows,
-        columns and classes.
+    solver : {"auto", "newton", "newton-cg", "lbfgs"}, default "auto"
+        Newton's method with the exact Hessian, Newton's method with steps by preconditioned conjugate gradients,
+        L-BFGS; "auto" takes one of the first two by the number of rows, columns and classes. L1 needs "newton-cg",
+        which "auto" then takes.
     tol : float above 0, default 1e-6
         Converged where no component of the gradient exceeds it. The gradient is that of the objective divided
-        by :math:`C \sum_i v_i`, with respect to the coefficients of the standardised columns
+        by :math:`C \sum_i v_i` (the smallest subgradient, with L1), with respect to the coefficients of the
+        standardised columns
         :math:`(x_j - \bar x_j) / \sqrt{\mathrm{var}_j + 4 / (C \sum_i v_i)}`: units of measurement do not matter.
     max_iter : int above 0, default 1000
         Most iterations of the solver.
@@ -74,7 +83,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     classes_ : array (K,), the class labels, sorted
     coef_ : float64 array (K, p), or (1, p) for two classes: W
-    intercept_ : float64 array (K,), or (1,): b; with three classes or more it sums to zero, as do W's columns
+    intercept_ : float64 array (K,), or (1,): b; summing to zero for three classes or more, as W does without L1
     n_iter_ : int, iterations of the solver
     n_features_in_ : int, p
     feature_names_in_ : object array (p,), where the data had column names
@@ -101,6 +110,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         *,
         C: float = 1.0,
+        l1_ratio: float = 0.0,
         fit_intercept: bool = True,
         solver: str = "auto",
         tol: float = 1e-6,
@@ -108,6 +118,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         class_weight: str | Mapping[Any, float] | None = None,
     ) -> None:
         self.C = C
+        self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
         self.solver = solver
         self.tol = tol
@@ -127,42 +138,66 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = row_weights(sample_weight, X)
         weights = np.ones(len(codes)) if weights is None else weights
         weights = weights * _class_weights(self.class_weight, self.classes_, codes, weights)[codes]
+        if not weights.all():  # rows without weight are as if absent
+            X, codes, weights = X[weights > 0.0], codes[weights > 0.0], weights[weights > 0.0]
         total = float(weights.sum())
         weights /= total
         strength = 1.0 / (self.C * total)
-        n_blocks = -(-X.shape[0] // block_rows(X.shape[1]))
-        with threads(n_blocks if n_blocks >= WORTH_THREADS else 1) as map_:
+        with threads(_worth_threads(X)) as map_:
             columns = standardise(X, weights, floor=4.0 * strength, fit_intercept=self.fit_intercept, map_=map_)
-            self._solve(columns, codes, weights, strength, map_)
+            outcome = self._solve(columns, codes, weights, strength, map_)
+        separated = np.isinf(self.C) and self._warn_if_separated(X, codes)
+        if not separated:
+            self._warn_unless_converged(outcome)
         return self
 
     def _check_parameters(self) -> None:
         for name in ("C", "tol", "max_iter"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < np.inf:
-                raise InputError(f"{name} is {value!r} and must be a finite number above 0.")
+            infinite = name == "C" and value == np.inf
+            if not _is_number(value) or not (0.0 < value < np.inf or infinite):
+                raise InputError(f"{name} is {value!r} and must be a {'' if name == 'C' else 'finite '}number above 0.")
+        if not _is_number(self.l1_ratio) or not 0.0 <= self.l1_ratio <= 1.0:
+            raise InputError(f"l1_ratio is {self.l1_ratio!r} and must be a number from 0 to 1.")
         if self.solver != "auto" and self.solver not in SOLVERS:
             raise InputError(f"There is no solver {self.solver!r}.{suggest(str(self.solver), ['auto', *SOLVERS])}")
+        if self.l1_ratio > 0.0 and self.solver not in ("auto", "newton-cg"):
+            raise InputError(f"Solver {self.solver!r} cannot do L1: take 'newton-cg', 'auto' or l1_ratio=0.")
 
-    def _solve(self, columns: Standardised, codes: Codes, weights: Array, strength: float, map_: Map) -> None:
-        n, q = columns.x.shape
-        basis = class_differences(len(self.classes_))
-        runs = split_rows(n, -(-n // block_rows(q)))
-        blocks = [Block(columns.x[run], codes[run], weights[run]) for run in runs]
-        penalty = np.zeros(q)
-        penalty[: len(columns.scale)] = strength / columns.scale**2
-        start = np.zeros((basis.shape[1], q))
+    def _solve(self, columns: Standardised, codes: Codes, weights: Array, strength: float, map_: Map) -> Outcome:
+        n_classes, p = len(self.classes_), len(columns.scale)
+        l1 = self.l1_ratio * strength
+        # The L1 norm is that of all classes' coefficients, the L2 norm also that of the free scores' (Helmert's basis).
+        basis = np.eye(n_classes) if l1 > 0.0 and n_classes > 2 else class_differences(n_classes)
+        solver = choose_solver(columns, n_classes, l1 > 0.0) if self.solver == "auto" else self.solver
+        penalty, absolute = np.zeros(columns.width), np.zeros(columns.width)
+        penalty[:p] = (1.0 - self.l1_ratio) * strength / columns.scale**2
+        absolute[:p] = l1 / columns.scale
+        blocks = columns.blocks(codes, weights, _runs(columns))
+        quick = quick_copies(blocks, map_) if solver == "newton-cg" else None
+        objective = Objective(blocks, basis, penalty, map_, absolute if l1 > 0.0 else None, quick)
+        start = np.zeros((basis.shape[1], columns.width))
         if self.fit_intercept:
             start[:, -1] = _log_odds(codes, weights, basis)
-        solver = choose_solver(columns.x, len(self.classes_)) if self.solver == "auto" else self.solver
-        objective = Objective(blocks, basis, penalty, map_)
         outcome = SOLVERS[solver](objective, start, self.tol, int(self.max_iter))
-        self._warn_unless_converged(outcome)
         self.n_iter_ = outcome.n_iter
-        free_coef, free_intercept = columns.undo(outcome.coef)
-        if len(self.classes_) > 2:
-            free_coef, free_intercept = basis @ free_coef, basis @ free_intercept
-        self.coef_, self.intercept_ = free_coef, free_intercept
+        self.coef_, self.intercept_ = columns.undo(outcome.coef)
+        if n_classes > 2:
+            self.coef_, self.intercept_ = basis @ self.coef_, basis @ self.intercept_
+            self.intercept_ -= self.intercept_.mean()
+        return outcome
+
+    def _warn_if_separated(self, X: Any, codes: Codes) -> bool:
+        from heldout.linear.separation import separation, suspicious
+
+        scores = np.asarray(X @ self.coef_.T + self.intercept_)
+        if not suspicious(scores, codes):
+            return False
+        found = separation(X, codes, len(self.classes_), fit_intercept=self.fit_intercept)
+        if found.kind == "none":
+            return False
+        warnings.warn(f"{found} Set a finite C.", ConvergenceWarning, stacklevel=3)
+        return True
 
     def _warn_unless_converged(self, outcome: Outcome) -> None:
         if outcome.gradient <= self.tol:
@@ -172,7 +207,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             f"SoftmaxClassifier stopped after {outcome.n_iter} iterations with a gradient of {outcome.gradient:.1e}, "
             f"above tol={self.tol:g}: {advice}, or lower C.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
     def decision_function(self, X: Any) -> Array:
@@ -208,7 +243,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """What a model file stores of a fitted learner."""
         check_is_fitted(self)
         return {
-            "C": float(self.C),
+            "C": None if np.isinf(self.C) else float(self.C),  # JSON has no infinity
+            "l1_ratio": float(self.l1_ratio),
             "fit_intercept": self.fit_intercept,
             "solver": self.solver,
             "tol": float(self.tol),
@@ -225,7 +261,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def from_state(cls, state: State) -> SoftmaxClassifier:
         """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
         learner = cls(
-            C=state.number("C"),
+            C=state.number("C") if state.optional("C") else np.inf,
+            l1_ratio=state.number("l1_ratio"),
             fit_intercept=state.boolean("fit_intercept"),
             solver=state.choice("solver", ["auto", *SOLVERS]),
             tol=state.number("tol"),
@@ -242,19 +279,40 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return learner
 
 
-def choose_solver(x: Any, n_classes: int) -> str:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def choose_solver(columns: Standardised, n_classes: int, absolute: bool) -> str:
     """The solver that should be quicker, by counting multiplications.
 
-    Newton: 8 steps of a Gram matrix for each pair of classes and one Cholesky factor. L-BFGS: 60 steps of two
-    products with a vector for each class but one.
+    Newton: 8 steps of a Gram matrix for each pair of classes and one Cholesky factor. By conjugate gradients: 60
+    products of the table with vectors there and back for each class but one.
     """
-    n, q = x.shape
-    stored = x.nnz if sparse.issparse(x) else n * q
+    n, q = columns.x.shape[0], columns.width
+    stored = columns.x.nnz if sparse.issparse(columns.x) else n * q
     unknowns = (n_classes - 1) * q
     pairs = n_classes * (n_classes - 1) / 2
     newton_cost = NEWTON_STEPS * (pairs * n * q * q / 2 + unknowns**3 / 6)
-    lbfgs_cost = LBFGS_STEPS * LBFGS_COST * 2 * stored * (n_classes - 1)
-    return "newton" if unknowns <= NEWTON_LARGEST and newton_cost <= lbfgs_cost else "lbfgs"
+    products_cost = PRODUCTS * PRODUCT_COST * 2 * stored * (n_classes - 1)
+    newton = not absolute and unknowns <= NEWTON_LARGEST and newton_cost <= products_cost
+    return "newton" if newton else "newton-cg"
+
+
+def _worth_threads(X: Any) -> int:
+    """At most how many threads shorten the work."""
+    if sparse.issparse(X):
+        return SPARSE_BLOCKS if X.nnz >= SPARSE_WORTH_THREADS else 1
+    n_blocks = -(-X.shape[0] // block_rows(X.shape[1]))
+    return n_blocks if n_blocks >= WORTH_THREADS else 1
+
+
+def _runs(columns: Standardised) -> list[slice]:
+    """Rows cut into blocks, by the shape alone: of a table to fit the cache, of CSR few, for each has its gradient."""
+    n = columns.x.shape[0]
+    if sparse.issparse(columns.x):
+        return split_rows(n, min(n, SPARSE_BLOCKS))
+    return split_rows(n, -(-n // block_rows(columns.width)))
 
 
 def _class_weights(

@@ -1,4 +1,4 @@
-"""Minimisers of an `Objective`: Newton's method with the exact Hessian, and L-BFGS."""
+"""Minimisers of an `Objective`: Newton's method with the exact Hessian or by conjugate gradients, and L-BFGS."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from scipy.optimize import minimize
 
 from heldout.linear.loss import Array
 from heldout.linear.objective import Objective
+from heldout.linear.proximal import ROUNDING, SHORTEST, SUFFICIENT
+from heldout.linear.proximal import minimise as by_conjugate_gradients
 
-SUFFICIENT = 1e-4  # Armijo: the least share of the decrease that the slope promises
-SHORTEST = 2.0**-30  # of a Newton step
-ROUNDING = 1e-14  # relative change of the objective below which only the gradient tells better from worse
 MEMORY = 20  # pairs of steps that L-BFGS remembers
 
 
@@ -90,4 +89,13 @@ def lbfgs(objective: Objective, start: Array, tol: float, max_iter: int) -> Outc
     return Outcome(coef, max(1, int(found.nit)), float(np.abs(found.jac).max()))
 
 
-SOLVERS: dict[str, Callable[[Objective, Array, float, int], Outcome]] = {"newton": newton, "lbfgs": lbfgs}
+def newton_cg(objective: Objective, start: Array, tol: float, max_iter: int) -> Outcome:
+    """Newton's method whose steps are solved for by conjugate gradients; the only one that takes an L1 part."""
+    return Outcome(*by_conjugate_gradients(objective, start, tol, max_iter))
+
+
+SOLVERS: dict[str, Callable[[Objective, Array, float, int], Outcome]] = {
+    "newton": newton,
+    "newton-cg": newton_cg,
+    "lbfgs": lbfgs,
+}
