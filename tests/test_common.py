@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from heldout.baseline import BaselineClassifier, BaselineRegressor
 from heldout.errors import ModelFileError
 from heldout.linear.likelihood import MaximumLikelihood
+from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
 from heldout.linear.polynomial import PolynomialRegression
 from heldout.linear.regression import LinearRegression
 from heldout.linear.softmax import SoftmaxClassifier
@@ -37,6 +38,12 @@ LEARNERS: list[Any] = [
     MaximumLikelihood(fit_intercept=False, tol=1e-9),
     MaximumLikelihood(family="laplace"),
     MaximumLikelihood(family="student_t", df=4.0),
+    Ridge(),
+    Ridge(alpha=0.7, standardise=True),
+    Lasso(),
+    Lasso(alpha=0.05, fit_intercept=False),
+    ElasticNet(rule="min", n_alphas=30),
+    ElasticNet(alpha=0.05, l1_ratio=0.2, standardise=True),
     SoftmaxClassifier(),
     SoftmaxClassifier(solver="lbfgs", C=0.5, class_weight="balanced"),
     SoftmaxClassifier(solver="newton", C=10.0, tol=1e-8, max_iter=50),
@@ -217,6 +224,15 @@ NONSENSE: dict[str, Any] = {
     "link": "loglog",
     "df": -1.0,
     "auxiliary": np.array([-1.0]),
+    "alpha": -1.0,
+    "alpha_taken": "much",
+    "cv": 1,
+    "rule": "max",
+    "n_alphas": 1,
+    "standardise": 0,
+    "choice": np.ones((3, 4)),
+    "eps": 0.0,
+    "dual_gap": -1.0,
     "constant": None,
     "statistic": "mode",
     "strategy": "guess",

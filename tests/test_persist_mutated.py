@@ -104,6 +104,9 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "BaselineClassifier": lambda: learner("BaselineClassifier"),
     "LinearRegression": lambda: learner("LinearRegression"),
     "MaximumLikelihood": lambda: learner("MaximumLikelihood"),
+    "Ridge": lambda: learner("Ridge"),
+    "Lasso": lambda: learner("Lasso"),
+    "ElasticNet": lambda: learner("ElasticNet"),
     "PolynomialRegression": lambda: learner("PolynomialRegression"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
 }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from heldout.linear.inference import inference
     from heldout.linear.likelihood import MaximumLikelihood
     from heldout.linear.maximum import maximum_likelihood
+    from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
     from heldout.linear.polynomial import PolynomialRegression
     from heldout.linear.regression import LinearRegression
     from heldout.linear.softmax import SoftmaxClassifier
@@ -57,6 +58,9 @@ _PLACES = {
     "BaselineRegressor": "heldout.baseline",
     "BaselineClassifier": "heldout.baseline",
     "LinearRegression": "heldout.linear.regression",
+    "Ridge": "heldout.linear.penalised.estimators",
+    "Lasso": "heldout.linear.penalised.estimators",
+    "ElasticNet": "heldout.linear.penalised.estimators",
     "PolynomialRegression": "heldout.linear.polynomial",
     "GradientDescent": "heldout.linear.steps",
     "inference": "heldout.linear.inference",
@@ -83,18 +87,21 @@ __all__ = [
     "BaselineClassifier",
     "BaselineRegressor",
     "Check",
+    "ElasticNet",
     "Encoder",
     "Evidence",
     "Final",
     "Finding",
     "GradientDescent",
     "HeldoutError",
+    "Lasso",
     "Ledger",
     "LinearRegression",
     "MaximumLikelihood",
     "Model",
     "PolynomialRegression",
     "Problem",
+    "Ridge",
     "Score",
     "SealedTest",
     "SoftmaxClassifier",

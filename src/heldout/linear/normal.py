@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.linalg import cho_solve, lapack, solve_triangular
 
-from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
+from heldout.linear.blocks import in_threads, one_blas_thread, split_rows, threads
 from heldout.linear.triangular import MAX_PARTS, block_rows
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -18,6 +18,7 @@ Sums: TypeAlias = tuple[Array, Array]
 LEAST_HEIGHT = 2  # columns' heights of a block: adding its product to the sum then costs little beside the product
 SMALLEST = 1e-280  # a sum of squares below this may have lost digits to underflow
 LARGE, NARROW = 10**9, 256  # multiplications that are worth loading a compiler for; columns that `gram` is made for
+MANY, TILE = 400, 512  # columns from which on tiles of this size are shared by the threads
 FAR = 10.0  # spreads from zero beyond which a column's sums of squares would lose two digits to its mean
 
 
@@ -96,6 +97,8 @@ def _centred(
 def _sums(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array) -> Sums:
     """Z'V[Z, y - shift] for Z = [1, x - shift] (1 + p, 1 + p + m), and the sums of squares of y - shift (m,)."""
     n, p = x.shape
+    if p >= MANY:
+        return _sums_by_tiles(x, y, weights, shift_x, shift_y)
     width = 1 + p + y.shape[1]
     height = max(block_rows(width), LEAST_HEIGHT * (1 + p))
     n_parts = max(1, min(MAX_PARTS, n // height, n // (4 * (1 + p))))
@@ -118,18 +121,56 @@ def _sums_of_run(
     total, squares, product = np.zeros((1 + p, 1 + p + m)), np.zeros(m), np.empty((1 + p, 1 + p))
     for rows in _blocks(run, height):
         z, t = left[: rows.stop - rows.start], right[: rows.stop - rows.start]
-        z[:, 0] = 1.0
-        np.subtract(x[rows], shift_x, out=z[:, 1:])
-        np.subtract(y[rows], shift_y, out=t)
-        if weights is not None:
-            root = np.sqrt(weights[rows])[:, None]
-            z *= root
-            t *= root
+        _shift(x, y, weights, shift_x, shift_y, rows, z, t)
         with np.errstate(over="ignore", invalid="ignore"):  # as above: every thread has its own setting
             total[:, : p + 1] += np.matmul(z.T, z, out=product)  # the same array twice: BLAS computes half of it
             total[:, p + 1 :] += z.T @ t
             squares += np.einsum("ij,ij->j", t, t)
     return total, squares
+
+
+def _sums_by_tiles(x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array) -> Sums:
+    """For many columns: the threads share the tiles of one sum, not the rows, so that no thread needs its own."""
+    (n, p), m = x.shape, y.shape[1]
+    height = min(n, LEAST_HEIGHT * p)
+    left, right = np.empty((height, 1 + p)), np.empty((height, m))
+    total, squares = np.zeros((1 + p, 1 + p + m)), np.zeros(m)
+    tiles = split_rows(1 + p, -(-p // TILE))
+    pairs = [(a, b) for i, a in enumerate(tiles) for b in tiles[i:]]
+    with threads(len(pairs)) as map_:
+        for rows in _blocks(slice(0, n), height):
+            z, t = left[: rows.stop - rows.start], right[: rows.stop - rows.start]
+
+            def fill(part: slice, rows: slice = rows, z: Array = z, t: Array = t) -> None:
+                here = slice(rows.start + part.start, rows.start + part.stop)
+                _shift(x, y, weights, shift_x, shift_y, here, z[part], t[part])
+
+            def add(pair: tuple[slice, slice], z: Array = z, t: Array = t) -> None:
+                a, b = pair
+                with np.errstate(over="ignore", invalid="ignore"):
+                    total[a, b] += z[:, a].T @ z[:, b]
+                    if a == b:
+                        total[a, 1 + p :] += z[:, a].T @ t
+
+            map_(fill, split_rows(len(z), MAX_PARTS))
+            map_(add, pairs)
+            squares += np.einsum("ij,ij->j", t, t)
+    for a, b in pairs:
+        total[b, a] = total[a, b].T
+    return total, squares
+
+
+def _shift(
+    x: Array, y: Array, weights: Array | None, shift_x: Array, shift_y: Array, rows: slice, z: Array, t: Array
+) -> None:
+    """Write Z and y - shift of these rows, times the roots of the weights."""
+    z[:, 0] = 1.0
+    np.subtract(x[rows], shift_x, out=z[:, 1:])
+    np.subtract(y[rows], shift_y, out=t)
+    if weights is not None:
+        root = np.sqrt(weights[rows])[:, None]
+        z *= root
+        t *= root
 
 
 def _blocks(run: slice, height: int) -> list[slice]:

@@ -1,0 +1,202 @@
+"""The rows as the penalised solvers see them: products of centred, perhaps standardised columns.
+
+The objective of everything here is w'Gw / 2 - c'w + a penalty, with G = Z'VZ / V and c = Z'Vy / V for the columns
+Z = (X - mean) / scale, weights v with the sum V, and y about its mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from heldout.linear.blocks import one_blas_thread
+from heldout.linear.least_squares import negligible
+from heldout.linear.normal import Products, products
+from heldout.linear.triangular import Array
+
+Indices: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
+
+TALL_ENOUGH = 1.0  # columns for each row up to which all products are made at once
+MOST_PRODUCTS = 6000  # columns of a sparse table, whose products are dense, up to which the same is done
+
+
+class Problem(Protocol):
+    """What the solvers ask of the rows."""
+
+    c: Array  # (p,)
+    yy: float  # y'Vy / V
+    total: float  # V
+
+    def gradient(self, w: Array) -> Array:
+        """c - G w (p,)."""
+
+    def block(self, new: Indices, known: Indices) -> Array:
+        """G between two sets of columns."""
+
+    def coefficients(self, w: Array) -> tuple[Array, Array]:
+        """For w (m, p): coefficients (m, p) of the columns as given, and intercepts (m,)."""
+
+
+@dataclass
+class Frame:
+    """How the columns were centred and scaled."""
+
+    mean: Array  # (p,)
+    scale: Array  # (p,), infinite for a constant column
+    y_mean: float
+
+    def coefficients(self, w: Array) -> tuple[Array, Array]:
+        coef = w / self.scale
+        return coef, self.y_mean - coef @ self.mean
+
+
+@dataclass
+class AllProducts:
+    """All of G, for tables that are not wider than tall."""
+
+    gram: Array  # (p, p)
+    c: Array
+    yy: float
+    total: float
+    frame: Frame
+
+    def gradient(self, w: Array) -> Array:
+        from heldout.linear.penalised.kernels import gradient
+
+        return np.asarray(gradient(self.gram, self.c, w))
+
+    def block(self, new: Indices, known: Indices) -> Array:
+        return np.asarray(self.gram[np.ix_(new, known)])
+
+    def coefficients(self, w: Array) -> tuple[Array, Array]:
+        return self.frame.coefficients(w)
+
+
+@dataclass
+class SomeProducts:
+    """The rows themselves, of which products are made as columns come to matter."""
+
+    x: Any  # (n, p), dense or CSR
+    share: Array  # (n,) v / V
+    y: Array  # (n,) about its mean
+    c: Array
+    yy: float
+    total: float
+    frame: Frame
+    _columns: dict[str, Any] = field(default_factory=dict)
+
+    def gradient(self, w: Array) -> Array:
+        coef = w / self.frame.scale
+        with one_blas_thread:
+            residual = self.share * (self.y - self.x @ coef + coef @ self.frame.mean)
+            return np.asarray((self.x.T @ residual - residual.sum() * self.frame.mean) / self.frame.scale)
+
+    def block(self, new: Indices, known: Indices) -> Array:
+        with one_blas_thread:
+            found = self._weighted(new).T @ self._taken(known)
+        if sparse.issparse(found):
+            found = found.toarray()
+        mean, scale = self.frame.mean, self.frame.scale
+        if sparse.issparse(self.x):
+            found = found - np.outer(mean[new], mean[known])
+        return np.asarray(found / np.outer(scale[new], scale[known]))
+
+    def _taken(self, columns: Indices) -> Any:
+        """These columns, dense ones about their means; those that were asked for last are kept."""
+        if sparse.issparse(self.x):
+            if "csc" not in self._columns:
+                self._columns["csc"] = sparse.csc_array(self.x)
+            return self._columns["csc"][:, columns]
+        kept: Indices = self._columns.get("order", np.empty(0, np.intp))
+        room: Array = self._columns.get("room", np.empty((len(self.y), 0), order="F"))
+        known = len(kept) if np.array_equal(columns[: len(kept)], kept) else 0
+        if room.shape[1] < len(columns):
+            wider = np.empty((len(self.y), max(2 * room.shape[1], len(columns))), order="F")
+            wider[:, :known] = room[:, :known]
+            room = wider
+        more = columns[known:]
+        room[:, known : len(columns)] = self.x[:, more] - self.frame.mean[more]
+        self._columns |= {"order": columns.copy(), "room": room}
+        return room[:, : len(columns)]
+
+    def _weighted(self, columns: Indices) -> Any:
+        if sparse.issparse(self.x):
+            return sparse.diags_array(self.share) @ self._taken(columns)
+        return (self.x[:, columns] - self.frame.mean[columns]) * self.share[:, None]
+
+    def coefficients(self, w: Array) -> tuple[Array, Array]:
+        return self.frame.coefficients(w)
+
+
+def make_problem(
+    x: Any, y: Array, weights: Array | None, *, fit_intercept: bool, standardise: bool
+) -> AllProducts | SomeProducts:
+    """The problem for rows x (n, p), dense or CSR, y (n,) and weights (n,), all above zero."""
+    n, p = x.shape
+    if not sparse.issparse(x) and p <= TALL_ENOUGH * n:
+        found = products(x, y[:, None], weights, fit_intercept=fit_intercept)
+        return from_products(found, centred_square(y, weights, fit_intercept), fit_intercept, standardise)
+    if sparse.issparse(x) and p <= min(TALL_ENOUGH * n, MOST_PRODUCTS):
+        found = _sparse_products(x, y, weights, fit_intercept)
+        return from_products(found, centred_square(y, weights, fit_intercept), fit_intercept, standardise)
+    v = np.ones(n) if weights is None else weights
+    total = float(v.sum())
+    share = v / total
+    with one_blas_thread:
+        mean = np.asarray(x.T @ share) if fit_intercept else np.zeros(p)
+        y_mean = float(share @ y) if fit_intercept else 0.0
+        squares = _squares(x, share, mean)
+    scale = _scales(squares * total, mean, total, fit_intercept, standardise)
+    problem = SomeProducts(x, share, y - y_mean, np.empty(p), 0.0, total, Frame(mean, scale, y_mean))
+    problem.c, problem.yy = problem.gradient(np.zeros(p)), float(share @ (y - y_mean) ** 2)
+    return problem
+
+
+def from_products(found: Products, square: float, fit_intercept: bool, standardise: bool) -> AllProducts:
+    """From weighted sums about the means, and that of the squares of y."""
+    scale = _scales(found.xx.diagonal(), found.mean_x, found.total, fit_intercept, standardise)
+    gram = found.xx / found.total
+    gram /= scale
+    gram /= scale[:, None]
+    c = found.xy[:, 0] / found.total / scale
+    return AllProducts(gram, c, square / found.total, found.total, Frame(found.mean_x, scale, float(found.mean_y[0])))
+
+
+def centred_square(y: Array, weights: Array | None, fit_intercept: bool) -> float:
+    """sum_i v_i (y_i - mean)^2."""
+    v = np.ones(len(y)) if weights is None else weights
+    center = float(v @ y / v.sum()) if fit_intercept else 0.0
+    return float(v @ (y - center) ** 2)
+
+
+def _scales(squares: Array, mean: Array, total: float, fit_intercept: bool, standardise: bool) -> Array:
+    """What columns are divided by: one, or their spread; infinity for those that do not vary."""
+    constant = np.sqrt(np.maximum(squares, 0.0)) <= (negligible(mean, total) if fit_intercept else 0.0)
+    spread = np.sqrt(np.maximum(squares, 0.0) / total) if standardise else np.ones_like(squares)
+    return np.where(constant, np.inf, np.where(constant, 1.0, spread))
+
+
+def _squares(x: Any, share: Array, mean: Array) -> Array:
+    """sum_i share_i (x_ij - mean_j)^2 (p,)."""
+    if sparse.issparse(x):
+        return np.asarray((x * x).T @ share - mean**2)
+    found = np.zeros(x.shape[1])
+    for start in range(0, len(x), 256):
+        rows = slice(start, start + 256)
+        found += share[rows] @ (x[rows] - mean) ** 2
+    return found
+
+
+def _sparse_products(x: Any, y: Array, weights: Array | None, fit_intercept: bool) -> Products:
+    """`normal.products` for a CSR table."""
+    v = np.ones(len(y)) if weights is None else weights
+    total = float(v.sum())
+    weighted = sparse.diags_array(v) @ x
+    mean = np.asarray(weighted.sum(axis=0)).ravel() / total * fit_intercept
+    y_mean = float(v @ y / total) * fit_intercept
+    xx = (weighted.T @ x).toarray() - total * np.outer(mean, mean)
+    xy = np.asarray(weighted.T @ (y - y_mean)) - mean * float(v @ (y - y_mean))
+    return Products(xx, xy[:, None], mean, np.array([y_mean]), total)
