@@ -335,12 +335,10 @@ class _Sparse(_Penalised):
         chosen = self._alphas(problem) if alphas is None else np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
         if chosen.ndim != 1 or not len(chosen) or not np.all(chosen > 0.0):
             raise InputError("alphas must be a list of numbers above 0.")
-        found = list(
-            paths.solutions(problem, chosen, self.l1_ratio, tol=max(self.tol, PATH_TOL), max_iter=int(self.max_iter))
-        )
+        found = list(paths.solutions(problem, chosen, self.l1_ratio, tol=self.tol, max_iter=int(self.max_iter)))
         coefs, intercepts = problem.coefficients(np.array([one.w for one in found]))
         gaps = np.array([one.gap for one in found])
-        short = int(np.sum(gaps > max(self.tol, PATH_TOL)))
+        short = int(np.sum(gaps > self.tol))
         if short:
             warnings.warn(
                 f"{short} of {len(gaps)} penalties stopped at max_iter={self.max_iter} "
