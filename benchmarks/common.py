@@ -60,6 +60,7 @@ class Case:
     systems: tuple[System, ...]
     repeats: int = 5
     in_quick: bool = True
+    warm_up: bool = True  # a run that is not counted
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,10 @@ def measure(case: Case, repeats: int) -> list[Row]:
     """Warm-up, then the systems in turn, `repeats` times."""
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(THREADS))}
     taken: dict[str, list[tuple[float, float, str]]] = {system.name: [] for system in case.systems}
-    for turn in range(repeats + 1):
+    for turn in range(repeats + case.warm_up):
         for system in case.systems:
             result = run(system, environment)
-            if turn > 0:
+            if turn >= case.warm_up:
                 taken[system.name].append(result)
     medians = {name: statistics.median(seconds for seconds, _, _ in runs) for name, runs in taken.items()}
     ours = medians[case.systems[0].name]

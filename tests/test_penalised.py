@@ -51,7 +51,7 @@ def test_the_minimum_is_scikit_learns_or_lower(
     X, y = table(n, p, shared=0.5)
     if kind == "csr":
         X = np.where(np.abs(X) > 1.0, X, 0.0)
-    given = X if kind == "dense" else sparse.csr_array(X)
+    given = X if kind == "dense" else sparse.csr_matrix(X)
     v = np.random.default_rng(1).uniform(0.2, 2.0, n) if weighted else None
     alpha = 0.1
     ours = ElasticNet(alpha=alpha, l1_ratio=l1_ratio, fit_intercept=fit_intercept, tol=1e-12).fit(given, y, v)

@@ -108,6 +108,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "Lasso": lambda: learner("Lasso"),
     "ElasticNet": lambda: learner("ElasticNet"),
     "PolynomialRegression": lambda: learner("PolynomialRegression"),
+    "MarginClassifier": lambda: learner("MarginClassifier"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
 }
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from heldout.linear.divergence import cross_entropy, kl_divergence
     from heldout.linear.inference import inference
     from heldout.linear.likelihood import MaximumLikelihood
+    from heldout.linear.margin.classifier import MarginClassifier
+    from heldout.linear.margin.losses import margin_loss
     from heldout.linear.maximum import maximum_likelihood
     from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
     from heldout.linear.polynomial import PolynomialRegression
@@ -67,6 +69,8 @@ _PLACES = {
     "assumptions": "heldout.linear.assumptions",
     "MaximumLikelihood": "heldout.linear.likelihood",
     "maximum_likelihood": "heldout.linear.maximum",
+    "MarginClassifier": "heldout.linear.margin.classifier",
+    "margin_loss": "heldout.linear.margin.losses",
     "SoftmaxClassifier": "heldout.linear.softmax",
     "logistic_inference": "heldout.linear.softmax_inference",
     "cross_entropy": "heldout.linear.divergence",
@@ -97,6 +101,7 @@ __all__ = [
     "Lasso",
     "Ledger",
     "LinearRegression",
+    "MarginClassifier",
     "MaximumLikelihood",
     "Model",
     "PolynomialRegression",
@@ -114,6 +119,7 @@ __all__ = [
     "kl_divergence",
     "load",
     "logistic_inference",
+    "margin_loss",
     "maximum_likelihood",
     "read",
     "save",

@@ -45,6 +45,7 @@ LEARNERS: dict[str, Entry] = {
         Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.estimators"),
         Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.estimators", tried=False),
         Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood", tried=False),
+        Entry("MarginClassifier", "Margin classifier", CLASSIFICATION, "linear.margin.classifier", tried=False),
         Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax"),
     )
 }

@@ -23,6 +23,9 @@ from heldout.linear.solvers import SOLVERS, Outcome
 from heldout.linear.standardise import Standardised, quick_copies, standardise
 from heldout.linear.states import (
     Labels,
+    class_weight_from_state,
+    class_weight_to_state,
+    class_weights,
     columns_from_state,
     columns_to_state,
     labels_from_state,
@@ -137,7 +140,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         weights = row_weights(sample_weight, X)
         weights = np.ones(len(codes)) if weights is None else weights
-        weights = weights * _class_weights(self.class_weight, self.classes_, codes, weights)[codes]
+        weights = weights * class_weights(self.class_weight, self.classes_, codes, weights)[codes]
         if not weights.all():  # rows without weight are as if absent
             X, codes, weights = X[weights > 0.0], codes[weights > 0.0], weights[weights > 0.0]
         total = float(weights.sum())
@@ -249,7 +252,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "solver": self.solver,
             "tol": float(self.tol),
             "max_iter": int(self.max_iter),
-            "class_weight": _class_weight_to_state(self.class_weight),
+            "class_weight": class_weight_to_state(self.class_weight),
             "coef": self.coef_,
             "intercept": self.intercept_,
             "n_iter": self.n_iter_,
@@ -267,7 +270,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             solver=state.choice("solver", ["auto", *SOLVERS]),
             tol=state.number("tol"),
             max_iter=state.integer("max_iter"),
-            class_weight=_class_weight_from_state(state),
+            class_weight=class_weight_from_state(state),
         )
         learner._check_parameters()
         learner.classes_ = labels_from_state(state, at_least=2)
@@ -315,50 +318,7 @@ def _runs(columns: Standardised) -> list[slice]:
     return split_rows(n, -(-n // block_rows(columns.width)))
 
 
-def _class_weights(
-    class_weight: str | Mapping[Any, float] | None, classes: Labels, codes: Codes, weights: Array
-) -> Array:
-    """One factor for each class (K,)."""
-    if class_weight is None:
-        return np.ones(len(classes))
-    if class_weight == "balanced":
-        totals = np.bincount(codes, weights, minlength=len(classes))
-        present = totals > 0
-        return np.where(present, weights.sum() / (present.sum() * np.where(present, totals, 1.0)), 1.0)
-    if not isinstance(class_weight, Mapping):
-        raise InputError(f"class_weight is {class_weight!r} and must be None, 'balanced' or a dict.")
-    known = classes.tolist()
-    for label, factor in class_weight.items():
-        if label not in known:
-            raise InputError(f"class_weight names the class {label!r}, which the data does not have.")
-        if not 0.0 <= factor < np.inf:
-            raise InputError(f"class_weight[{label!r}] is {factor!r} and must be a finite number, 0 or more.")
-    return np.array([float(class_weight.get(label, 1.0)) for label in known])
-
-
 def _log_odds(codes: Codes, weights: Array, basis: Array) -> Array:
     """The free scores (K-1,) whose probabilities are the classes' shares of the weight."""
     shares = np.bincount(codes, weights, minlength=len(basis))
     return np.asarray(np.linalg.pinv(basis) @ np.log(np.maximum(shares, LEAST_SHARE)))
-
-
-def _class_weight_to_state(class_weight: str | Mapping[Any, float] | None) -> Any:
-    if not isinstance(class_weight, Mapping):
-        return class_weight
-    labels = [label.item() if isinstance(label, np.generic) else label for label in class_weight]
-    return [[label, float(class_weight[label])] for label in labels]
-
-
-def _class_weight_from_state(state: State) -> str | dict[Any, float] | None:
-    if not state.optional("class_weight"):
-        return None
-    stored = state.json("class_weight")
-    if stored == "balanced":
-        return "balanced"
-    if not isinstance(stored, list):
-        state.fail("the class weights must be 'balanced' or pairs of a label and a number")
-    for pair in stored:
-        fits = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str | int | float)
-        if not fits or isinstance(pair[1], bool) or not isinstance(pair[1], int | float) or pair[1] < 0.0:
-            state.fail("the class weights must be 'balanced' or pairs of a label and a number")
-    return {label: float(factor) for label, factor in stored}

@@ -1,8 +1,9 @@
-"""What learners share at their two doors: row weights coming in, columns and class labels stored and restored."""
+"""What learners share at their two doors: row and class weights coming in, columns and labels stored and restored."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from heldout.persist import State
 
 Labels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Codes: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 NUMBER_LABELS = {
     "bool": bool,
@@ -76,3 +79,46 @@ def labels_from_state(state: State, *, at_least: int) -> Labels:
     if labels.tolist() != values:
         state.fail(f"the class labels do not fit their type {kind}")
     return labels
+
+
+def class_weights(
+    class_weight: str | Mapping[Any, float] | None, classes: Labels, codes: Codes, weights: Array
+) -> Array:
+    """One factor for each class (K,)."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if class_weight == "balanced":
+        totals = np.bincount(codes, weights, minlength=len(classes))
+        present = totals > 0
+        return np.where(present, weights.sum() / (present.sum() * np.where(present, totals, 1.0)), 1.0)
+    if not isinstance(class_weight, Mapping):
+        raise InputError(f"class_weight is {class_weight!r} and must be None, 'balanced' or a dict.")
+    known = classes.tolist()
+    for label, factor in class_weight.items():
+        if label not in known:
+            raise InputError(f"class_weight names the class {label!r}, which the data does not have.")
+        if not 0.0 <= factor < np.inf:
+            raise InputError(f"class_weight[{label!r}] is {factor!r} and must be a finite number, 0 or more.")
+    return np.array([float(class_weight.get(label, 1.0)) for label in known])
+
+
+def class_weight_to_state(class_weight: str | Mapping[Any, float] | None) -> Any:
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    labels = [label.item() if isinstance(label, np.generic) else label for label in class_weight]
+    return [[label, float(class_weight[label])] for label in labels]
+
+
+def class_weight_from_state(state: State) -> str | dict[Any, float] | None:
+    if not state.optional("class_weight"):
+        return None
+    stored = state.json("class_weight")
+    if stored == "balanced":
+        return "balanced"
+    if not isinstance(stored, list):
+        state.fail("the class weights must be 'balanced' or pairs of a label and a number")
+    for pair in stored:
+        fits = isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str | int | float)
+        if not fits or isinstance(pair[1], bool) or not isinstance(pair[1], int | float) or pair[1] < 0.0:
+            state.fail("the class weights must be 'balanced' or pairs of a label and a number")
+    return {label: float(factor) for label, factor in stored}

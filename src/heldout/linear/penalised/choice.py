@@ -23,6 +23,7 @@ from heldout.linear.triangular import Array
 from heldout.words import number
 
 RULES = ("one_se", "min")
+ROUNDING = 1e-9  # share of a row's weight that is none
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's
 
 Fold = tuple[Array, Array]  # weights (n,) of the rows to fit, and of the rows to validate
@@ -133,7 +134,8 @@ def _dealt(x: Any, y: Array, v: Array, k: int) -> list[Fold]:
     for fold in range(k):
         held = np.zeros(len(y))
         held[order] = np.maximum(_measure(ends, fold, k) - _measure(starts, fold, k), 0.0) * unit
-        held = np.minimum(held, v)
+        held[held <= ROUNDING * v] = 0.0
+        held = np.where(held >= v * (1.0 - ROUNDING), v, held)
         found.append((v - held, held))
     return [pair for pair in found if pair[0].any() and pair[1].any()]
 

@@ -45,6 +45,7 @@ class _Penalised(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", y_numeric=True)
         target, weights = np.asarray(y, dtype=np.float64), row_weights(sample_weight, X)
         if sparse.issparse(X):
+            X = sparse.csr_array(X)
             X.sum_duplicates()
         enough = len(target) if weights is None else int(np.count_nonzero(weights))
         parts = folds(X, target, weights, self.cv) if self.alpha == "cv" and enough > 2 else []
@@ -330,6 +331,7 @@ class _Sparse(_Penalised):
         """
         self._check_parameters()
         x, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", y_numeric=True)
+        x = sparse.csr_array(x) if sparse.issparse(x) else x
         target, weights = np.asarray(y, dtype=np.float64), row_weights(sample_weight, x)
         problem = make_problem(x, target, weights, fit_intercept=self.fit_intercept, standardise=self.standardise)
         chosen = self._alphas(problem) if alphas is None else np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
