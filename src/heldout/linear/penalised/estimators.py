@@ -54,7 +54,8 @@ class _Penalised(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             X, target, weights = X[kept], target[kept], weights[kept]
             parts = [(train[kept], held[kept]) for train, held in parts]
         centring = {"fit_intercept": self.fit_intercept, "standardise": self.standardise}
-        problem = make_problem(X, target, weights, **centring)
+        lazy = self.alpha != "cv" and not isinstance(self, Ridge)
+        problem = make_problem(X, target, weights, **centring, lazy=lazy)
         for name in ("alphas_", "cv_mean_", "cv_se_", "alpha_min_", "alpha_one_se_"):
             self.__dict__.pop(name, None)
         if isinstance(self.alpha, str):
@@ -333,7 +334,8 @@ class _Sparse(_Penalised):
         x, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", y_numeric=True)
         x = sparse.csr_array(x) if sparse.issparse(x) else x
         target, weights = np.asarray(y, dtype=np.float64), row_weights(sample_weight, x)
-        problem = make_problem(x, target, weights, fit_intercept=self.fit_intercept, standardise=self.standardise)
+        centring = {"fit_intercept": self.fit_intercept, "standardise": self.standardise}
+        problem = make_problem(x, target, weights, **centring, lazy=True)
         chosen = self._alphas(problem) if alphas is None else np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
         if chosen.ndim != 1 or not len(chosen) or not np.all(chosen > 0.0):
             raise InputError("alphas must be a list of numbers above 0.")

@@ -65,12 +65,12 @@ def objective(w: Array, g: Array, c: Array, yy: float, l1: float, l2: float) -> 
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def gradient(gram: Array, c: Array, w: Array) -> Array:
-    """c - G w, from the rows of G whose coefficients are not zero."""
+def gradient(rows: Array, c: Array, w: Array, place: Any) -> Array:
+    """c - G w, from the rows of G whose coefficients are not zero; column j's is rows[place[j]]."""
     g = c.copy()
     for j in range(len(w)):
         if w[j] != 0.0:
-            row = gram[j]
+            row = rows[place[j]]
             for k in range(len(g)):
                 g[k] -= w[j] * row[k]
     return g

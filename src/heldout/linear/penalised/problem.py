@@ -6,13 +6,14 @@ Z = (X - mean) / scale, weights v with the sum V, and y about its mean.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
-from heldout.linear.blocks import one_blas_thread
+from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
 from heldout.linear.least_squares import negligible
 from heldout.linear.normal import Products, products
 from heldout.linear.triangular import Array
@@ -20,6 +21,9 @@ from heldout.linear.triangular import Array
 Indices: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 
 TALL_ENOUGH = 1.0  # columns for each row up to which all products are made at once
+LARGE = 2**20  # numbers in a table from which on it pays to wait with products
+BATCH = 64  # rows of products made in one pass over the table, at least
+MANY_ROWS, PARTS = 3.0, 8  # all products are made when more than a third of the columns came to matter; tiles of a row
 MOST_PRODUCTS = 6000  # columns of a sparse table, whose products are dense, up to which the same is done
 
 
@@ -66,10 +70,75 @@ class AllProducts:
     def gradient(self, w: Array) -> Array:
         from heldout.linear.penalised.kernels import gradient
 
-        return np.asarray(gradient(self.gram, self.c, w))
+        return np.asarray(gradient(self.gram, self.c, w, np.arange(len(w))))
 
     def block(self, new: Indices, known: Indices) -> Array:
         return np.asarray(self.gram[np.ix_(new, known)])
+
+    def coefficients(self, w: Array) -> tuple[Array, Array]:
+        return self.frame.coefficients(w)
+
+
+@dataclass
+class RowsOfProducts:
+    """Rows of G, made as columns come to matter, and all when these are many; for dense tables as tall as wide."""
+
+    x: Array  # (n, p)
+    share: Array  # (n,) v / V
+    c: Array
+    yy: float
+    total: float
+    frame: Frame
+    complete: Callable[[], AllProducts]
+    whole: AllProducts | None = None
+
+    def __post_init__(self) -> None:
+        self.place = np.full(len(self.c), -1, dtype=np.intp)  # of a column's row among those made
+        self.rows = np.empty((0, len(self.c)))
+        self.made, self.slopes = 0, np.abs(self.c)
+
+    def gradient(self, w: Array) -> Array:
+        from heldout.linear.penalised.kernels import gradient
+
+        if self.whole is not None:
+            return self.whole.gradient(w)
+        g = np.asarray(gradient(self.rows, self.c, w, self.place))
+        self.slopes = np.abs(g)
+        return g
+
+    def block(self, new: Indices, known: Indices) -> Array:
+        missing = new[self.place[new] < 0]
+        if self.whole is None and self.made + len(missing) > len(self.c) / MANY_ROWS:
+            self.whole, self.rows = self.complete(), np.empty((0, 0))
+        if self.whole is not None:
+            return self.whole.block(new, known)
+        if len(missing):
+            self._make(self._with_likely(missing))
+        return np.asarray(self.rows[np.ix_(self.place[new], known)])
+
+    def _with_likely(self, columns: Indices) -> Indices:
+        """Columns whose turn will come soon beside them, for a pass over the table costs the same for a batch."""
+        slopes = np.where(self.place < 0, self.slopes, -1.0)
+        slopes[columns] = -1.0
+        more = np.argsort(-slopes, kind="stable")[: max(0, BATCH - len(columns))]
+        return np.asarray(np.r_[columns, more[slopes[more] >= 0.0]])
+
+    def _make(self, columns: Indices) -> None:
+        if self.made + len(columns) > len(self.rows):
+            room = np.empty((max(2 * len(self.rows), self.made + len(columns)), len(self.c)))
+            room[: self.made] = self.rows[: self.made]
+            self.rows = room
+        mean, scale = self.frame.mean, self.frame.scale
+        left = np.ascontiguousarray(((self.x[:, columns] - mean[columns]) * self.share[:, None] / scale[columns]).T)
+        below = self.rows[self.made : self.made + len(columns)]
+
+        def fill(part: slice) -> None:
+            below[:, part] = left @ self.x[:, part]  # the left side is centred, and that is enough
+
+        in_threads(fill, split_rows(len(self.c), PARTS))
+        below /= scale
+        self.place[columns] = np.arange(self.made, self.made + len(columns))
+        self.made += len(columns)
 
     def coefficients(self, w: Array) -> tuple[Array, Array]:
         return self.frame.coefficients(w)
@@ -132,11 +201,15 @@ class SomeProducts:
 
 
 def make_problem(
-    x: Any, y: Array, weights: Array | None, *, fit_intercept: bool, standardise: bool
-) -> AllProducts | SomeProducts:
-    """The problem for rows x (n, p), dense or CSR, y (n,) and weights (n,), all above zero."""
+    x: Any, y: Array, weights: Array | None, *, fit_intercept: bool, standardise: bool, lazy: bool = False
+) -> AllProducts | RowsOfProducts | SomeProducts:
+    """The problem for rows x (n, p), dense or CSR, y (n,) and weights (n,), all above zero.
+
+    `lazy`: few columns may matter, so that products of all of them are made only when they turn out to be many.
+    """
     n, p = x.shape
-    if not sparse.issparse(x) and p <= TALL_ENOUGH * n:
+    lazy = lazy and not sparse.issparse(x) and p <= TALL_ENOUGH * n and n * p >= LARGE
+    if not lazy and not sparse.issparse(x) and p <= TALL_ENOUGH * n:
         found = products(x, y[:, None], weights, fit_intercept=fit_intercept)
         return from_products(found, centred_square(y, weights, fit_intercept), fit_intercept, standardise)
     if sparse.issparse(x) and p <= min(TALL_ENOUGH * n, MOST_PRODUCTS):
@@ -152,7 +225,14 @@ def make_problem(
     scale = _scales(squares * total, mean, total, fit_intercept, standardise)
     problem = SomeProducts(x, share, y - y_mean, np.empty(p), 0.0, total, Frame(mean, scale, y_mean))
     problem.c, problem.yy = problem.gradient(np.zeros(p)), float(share @ (y - y_mean) ** 2)
-    return problem
+    if not lazy:
+        return problem
+
+    def complete() -> AllProducts:
+        found = products(x, y[:, None], weights, fit_intercept=fit_intercept)
+        return from_products(found, problem.yy * total, fit_intercept, standardise)
+
+    return RowsOfProducts(x, share, problem.c, problem.yy, total, problem.frame, complete)
 
 
 def from_products(found: Products, square: float, fit_intercept: bool, standardise: bool) -> AllProducts:
