@@ -11,7 +11,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-FAMILIES = ("study",)
+FAMILIES = ("study", "linear")
 
 
 def page(results: list[dict[str, Any]]) -> str:

@@ -239,7 +239,7 @@ def test_all_products_and_some_of_them_give_the_same(monkeypatch: pytest.MonkeyP
     X, y = table(90, 30, shared=1.0)
     fits = [functools.partial(Lasso(alpha=0.05).fit, X, y), functools.partial(Ridge(alpha=2.0).fit, X, y)]
     whole = [fit().coef_.copy() for fit in fits]
-    for share in (3.0, 1e-9):  # all are made when a third came to matter, or never
+    for share in (3.0, 1e-9):  # all are made when many came to matter, or never
         monkeypatch.setattr(problems, "LARGE", 0)
         monkeypatch.setattr(problems, "MANY_ROWS", share)
         assert_allclose(fits[0]().coef_, whole[0], rtol=1e-8, atol=1e-12)

@@ -23,7 +23,7 @@ Indices: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 TALL_ENOUGH = 1.0  # columns for each row up to which all products are made at once
 LARGE = 2**20  # numbers in a table from which on it pays to wait with products
 BATCH = 64  # rows of products made in one pass over the table, at least
-MANY_ROWS, PARTS = 3.0, 8  # all products are made when more than a third of the columns came to matter; tiles of a row
+MANY_ROWS, PARTS = 5.0, 8  # all products are made when more than a fifth of the columns came to matter; tiles of a row
 MOST_PRODUCTS = 6000  # columns of a sparse table, whose products are dense, up to which the same is done
 
 
