@@ -217,6 +217,15 @@ def test_folds_of_weights_are_folds_of_repeated_rows() -> None:
         assert_allclose(weights, [rows[np.repeat(np.arange(20), times) == i].sum() for i in range(20)], atol=1e-12)
 
 
+@pytest.mark.parametrize("learner", [Ridge, Lasso])
+def test_weights_let_no_row_be_fitted_and_judged_at_once(learner: Any) -> None:
+    X, y = table(90, 30)
+    plain = learner(rule="min").fit(X, y)
+    assert_allclose(learner(rule="min").fit(X, y, np.full(90, 3.0)).cv_mean_, plain.cv_mean_, rtol=1e-6)
+    for v in (np.random.default_rng(0).uniform(0.3, 2.5, 90), np.full(90, 3.0)):
+        assert not any(((train > 0) & (held > 0)).any() for train, held in folds(X, y, v, 5))
+
+
 def test_the_same_choice_in_any_order_of_rows_and_columns() -> None:
     X, y = table(100, 7)
     rows, columns = np.random.default_rng(1).permutation(100), [3, 0, 6, 1, 2, 5, 4]

@@ -23,7 +23,6 @@ from heldout.linear.triangular import Array
 from heldout.words import number
 
 RULES = ("one_se", "min")
-ROUNDING = 1e-9  # share of a row's weight that is none
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's
 
 Fold = tuple[Array, Array]  # weights (n,) of the rows to fit, and of the rows to validate
@@ -98,7 +97,8 @@ def folds(x: Any, y: Array, weights: Array | None, cv: Any) -> list[Fold]:
     """The weights of the rows to fit and to validate, for each fold.
 
     A number of folds deals the rows out in an order that depends on their contents alone: shuffled, but the same for
-    any order of rows and columns. A row of whole weight k counts as k rows, which may go to different folds.
+    any order of rows and columns. Rows that are the same throughout stay together, so that none is fitted and judged
+    at once, and a row of weight k is k such rows.
     """
     v = np.ones(len(y)) if weights is None else weights
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
@@ -124,26 +124,20 @@ def folds(x: Any, y: Array, weights: Array | None, cv: Any) -> list[Fold]:
 def _dealt(x: Any, y: Array, v: Array, k: int) -> list[Fold]:
     if k < 2:
         raise InputError(f"cv is {k} and must be 2 folds or more, a splitter, or pairs of row indices.")
-    unit = 1.0 if np.all(v == np.round(v)) else float(v.mean())
-    order = np.lexsort((y, _contents(x)))
-    ends = np.cumsum(v[order] / unit)
-    total = float(round(ends[-1], 6))
-    k = max(2, min(k, int(total)))
-    starts = np.r_[0.0, ends[:-1]]
+    rows = np.flatnonzero(v)
+    contents = _contents(x)[rows]
+    order = np.lexsort((y[rows], contents))
+    ordered, targets = contents[order], y[rows][order]
+    new = np.r_[False, (ordered[1:] != ordered[:-1]) | (targets[1:] != targets[:-1])]
+    place = np.empty(len(rows), dtype=np.intp)
+    place[order] = np.cumsum(new)
     found = []
-    for fold in range(k):
+    for fold in range(min(k, int(place.max()) + 1)):
         held = np.zeros(len(y))
-        held[order] = np.maximum(_measure(ends, fold, k) - _measure(starts, fold, k), 0.0) * unit
-        held[held <= ROUNDING * v] = 0.0
-        held = np.where(held >= v * (1.0 - ROUNDING), v, held)
+        mine = rows[place % k == fold]
+        held[mine] = v[mine]
         found.append((v - held, held))
-    return [pair for pair in found if pair[0].any() and pair[1].any()]
-
-
-def _measure(position: Array, fold: int, k: int) -> Array:
-    """How much of [0, position) belongs to a fold, unit after unit being dealt to folds 0, 1, ..., k - 1 in turn."""
-    rounds, rest = np.divmod(position, k)
-    return np.asarray(rounds + np.clip(rest - fold, 0.0, 1.0))
+    return [pair for pair in found if pair[0].any()]
 
 
 def _contents(x: Any) -> np.ndarray[Any, np.dtype[np.uint64]]:
