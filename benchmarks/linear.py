@@ -177,8 +177,8 @@ def system(case: str, name: str) -> System:
 
 
 ABOUT_ALL = (
-    "Fits only, beside scikit-learn and Intel's extension of it. Every run is a fresh process that makes its data, fits a "
-    "small part of it, and then measures the fit; peak MiB is what the fit adds to memory."
+    "Fits only, beside scikit-learn and Intel's extension of it. Every run is a fresh process that makes its data, "
+    "fits a small part of it, and then measures the fit; peak MiB is what the fit adds to memory."
 )
 ABOUT = {
     "ols": "least squares of Gaussian columns, float64, with an intercept",
