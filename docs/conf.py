@@ -31,3 +31,5 @@ html_theme_options = {
     "footer_end": [],
 }
 html_math_renderer = "mathml"
+
+suppress_warnings = ["ref.python"]  # attributes of several results have the same names: n, level, names
