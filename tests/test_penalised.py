@@ -214,7 +214,98 @@ def test_folds_of_weights_are_folds_of_repeated_rows() -> None:
     times = np.random.default_rng(0).integers(0, 5, 20)
     repeated = folds(np.repeat(X, times, axis=0), np.repeat(y, times), None, 4)
     for (_, weights), (_, rows) in zip(folds(X, y, times.astype(float), 4), repeated, strict=True):
-        assert_allclose(weights, [rows[np.repeat(np.arange(20), times) == i].sum() for i in range(20)], atol=1e-12)
+        assert_array_equal(weights, [rows[np.repeat(np.arange(20), times) == i].sum() for i in range(20)])
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+def test_no_row_is_fitted_and_validated_at_once(kind: str) -> None:
+    X, y = table(40, 3)
+    v = np.random.default_rng(0).uniform(0.2, 3.0, 120)
+    X, y = np.tile(X, (3, 1)), np.tile(y, 3)
+    parts = folds(X if kind == "dense" else sparse.csr_array(X), y, v, 5)
+    for train, held in parts:
+        assert not np.any((train > 0) & (held > 0))
+        assert_array_equal(np.reshape(held > 0, (3, 40)), np.tile(held[:40] > 0, (3, 1)))
+        assert np.count_nonzero(held[:40]) == 8
+    assert_allclose(sum(held for _, held in parts), v)
+
+
+def test_where_few_values_meet_every_fold_has_rows_of_each_kind() -> None:
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 8, 400)
+    X, y = np.eye(8)[kinds], np.clip(np.round(3.0 + (kinds - 3.5) / 3.0 + rng.normal(size=400)), 1.0, 5.0)
+    for _, held in folds(X, y, None, 5):
+        assert held.sum() == 80.0 and set(y[held > 0]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    shuffled = Ridge(cv=KFold(5, shuffle=True, random_state=0)).fit(X, y)
+    assert Ridge().fit(X, y).cv_mean_.min() == pytest.approx(shuffled.cv_mean_.min(), rel=0.05)
+    times = rng.integers(0, 4, 400)
+    repeated = Ridge().fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    assert_allclose(Ridge().fit(X, y, times).cv_mean_, repeated.cv_mean_, rtol=1e-9)
+    assert not any(np.any((train > 0) & (held > 0)) for train, held in folds(X, y, rng.uniform(0.2, 2.0, 400), 5))
+
+
+def test_weights_do_not_make_the_errors_look_small() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 60))
+    y, v = X[:, 0] + 2.0 * rng.normal(size=150), rng.uniform(0.3, 2.5, 150)
+    assert Lasso(rule="min").fit(X, y, v).cv_mean_.min() > 3.2
+    plain, threefold = Lasso().fit(X, y), Lasso().fit(X, y, np.full(150, 3.0))
+    assert threefold.alpha_ == pytest.approx(plain.alpha_, rel=1e-12)
+    assert_allclose(threefold.cv_mean_, plain.cv_mean_, rtol=1e-4)
+
+
+def test_rows_of_weight_zero_change_no_choice() -> None:
+    X, y = table(60, 4)
+    v = np.random.default_rng(0).uniform(0.2, 2.0, 60)
+    v[::4] = 0.0
+    kept = v > 0.0
+    for learner in (Ridge, Lasso):
+        weighted, without = learner().fit(X, y, v), learner().fit(X[kept], y[kept], v[kept])
+        assert_array_equal(weighted.cv_mean_, without.cv_mean_)
+        assert_array_equal(weighted.coef_, without.coef_)
+
+
+def test_rows_of_few_values_in_any_order_make_the_same_choice() -> None:
+    rng = np.random.default_rng(0)
+    X = (rng.random((200, 6)) < 0.4).astype(float)
+    y = np.round(X @ [2.0, 1.0, -1.0, 0.0, 0.0, 0.0] + rng.normal(size=200))
+    rows = rng.permutation(200)
+    assert_allclose(Lasso().fit(X[rows], y[rows]).cv_mean_, Lasso().fit(X, y).cv_mean_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("learner", [Lasso, Ridge])
+def test_outliers_and_rare_columns_cost_the_folds_no_digits(learner: Any) -> None:
+    X, y = table(300, 4)
+    X = np.column_stack([X, np.arange(300) == 7])
+    X[11, 3], y[250] = 1e8, 1e7
+    cv = KFold(5)
+    model = learner(cv=cv, standardise=True, n_alphas=6).fit(X, y)
+    inner = functools.partial(learner, standardise=True)
+    errors = np.array([
+        [np.mean((y[held] - inner(alpha=a).fit(X[train], y[train]).predict(X[held])) ** 2) for a in model.alphas_]
+        for train, held in cv.split(X)
+    ])  # fmt: skip
+    assert_allclose(model.cv_mean_, errors.mean(axis=0), rtol=3e-3)
+
+
+def test_sparse_tables_are_left_as_they_were() -> None:
+    ends, columns = np.array([0, 3, 4, 6]), np.array([0, 0, 1, 2, 1, 0])
+    X = sparse.csr_matrix((np.ones(6), columns.copy(), ends.copy()), shape=(3, 3))
+    for array in (X.data, X.indices, X.indptr):
+        array.flags.writeable = False
+    model = Lasso(alpha=0.1).fit(X, [1.0, 2.0, 3.0])
+    model.path(X, [1.0, 2.0, 3.0])
+    assert_array_equal(X.indices, columns)
+    assert_array_equal(X.indptr, ends)
+    assert_allclose(model.coef_, Lasso(alpha=0.1).fit(X.toarray(), [1.0, 2.0, 3.0]).coef_, atol=1e-12)
+
+
+def test_a_path_leaves_the_fitted_learner_alone() -> None:
+    X, y = table(40, 4)
+    model = Lasso(alpha=0.1).fit(X, y)
+    before = model.predict(X)
+    model.path(X[:, :2], y)
+    assert_array_equal(model.predict(X), before)
 
 
 @pytest.mark.parametrize("learner", [Ridge, Lasso])
@@ -276,6 +367,9 @@ def test_too_few_sweeps_are_said() -> None:
     X, y = table(60, 60, shared=5.0)
     with pytest.warns(ConvergenceWarning, match="raise max_iter"):
         Lasso(alpha=1e-3, max_iter=1, tol=1e-12).fit(X, y)
+    with pytest.warns(ConvergenceWarning) as said:
+        Lasso(max_iter=1).fit(X, y)
+    assert "fits to choose alpha" in str(said[0].message) and said[0].filename == __file__
 
 
 def test_a_penalty_too_small_for_dependent_columns_is_said() -> None:
@@ -291,7 +385,14 @@ def test_a_penalty_too_small_for_dependent_columns_is_said() -> None:
         (Lasso(alpha="auto"), "must be 'cv'"),
         (Lasso(rule="1se"), "no rule '1se'"),
         (Lasso(n_alphas=1), "n_alphas is 1"),
+        (Lasso(alpha=None), "alpha is None"),
         (Lasso(eps=1.0), "eps is 1.0"),
+        (Lasso(max_iter=1.5), "max_iter is 1.5"),
+        (Lasso(tol="small"), "tol is 'small'"),
+        (Ridge(cv=None), "cv is None"),
+        (Ridge(cv="loo"), "cv is 'loo'"),
+        (Ridge(cv=True), "cv is True"),
+        (Ridge(cv=[([0, 1], [99])]), "rows that are not there"),
         (Lasso(tol=0.0), "tol is 0.0"),
         (ElasticNet(l1_ratio=0.0), "take Ridge"),
         (Ridge(cv=1), "cv is 1"),

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
 from heldout.errors import InputError
 from heldout.linear.blocks import in_threads, one_blas_thread
-from heldout.linear.normal import Products, products
-from heldout.linear.penalised.problem import (
-    AllProducts,
-    Problem,
-    centred_square,
-    from_products,
-    make_problem,
-)
+from heldout.linear.normal import Products
+from heldout.linear.penalised.problem import AllProducts, Problem, centred_square, from_products, make_problem
 from heldout.linear.triangular import Array
 from heldout.words import number
 
 RULES = ("one_se", "min")
+ROUNDING = 1e-9  # share of a row's weight that is none
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's
 
+REPEATS = 2  # distinct rows for each distinct target, and for each distinct row without its target: values meet freely
+MOST_PARTS = 10**7  # whole weights are taken apart up to this sum
+LEAST_ROWS = 3  # distinct ones that are worth holding any out of
+ENOUGH_LEFT = 1e-4  # of a sum of squares, after a fold is taken away from it
+RUN = 2**20  # numbers in a run of rows
+
+Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
+Bits: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 Fold = tuple[Array, Array]  # weights (n,) of the rows to fit, and of the rows to validate
-Walk = Callable[[Problem, Array], Array]  # coefficients (k, p) for k penalties, in the problem's own units
+Walk = Callable[[Problem, Array], tuple[Array, int]]  # coefficients (k, p) in the problem's units; how many fell short
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,68 +97,98 @@ class Choice:
 
 
 def folds(x: Any, y: Array, weights: Array | None, cv: Any) -> list[Fold]:
-    """The weights of the rows to fit and to validate, for each fold.
+    """The weights of the rows to fit and to validate, for each fold; none where there are too few rows.
 
-    A number of folds deals the rows out in an order that depends on their contents alone: shuffled, but the same for
-    any order of rows and columns. Rows that are the same throughout stay together, so that none is fitted and judged
-    at once, and a row of weight k is k such rows.
+    A number of folds deals the distinct rows out in an order that depends on their contents alone: shuffled, but the
+    same for any order of rows. Rows that are the same throughout stay together, so that none is fitted and judged at
+    once, and a row of weight k is k rows. Only where few values meet in all combinations, so that rows repeat by
+    chance, are they dealt out one by one: a fold without all of its kind would mislead.
     """
     v = np.ones(len(y)) if weights is None else weights
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
         return _dealt(x, y, v, int(cv))
-    pairs = list(cv.split(x, y)) if hasattr(cv, "split") else list(cv)
-    found = []
-    for train, validation in pairs:
-        parts = []
-        for rows in (train, validation):
-            part = np.zeros(len(y))
-            part[rows] = v[rows]
-            parts.append(part)
-        if not parts[0].any() or not parts[1].any():
-            raise InputError(
-                "A fold of cv has no rows to fit or none to validate: give splits with rows of both kinds."
-            )
-        found.append((parts[0], parts[1]))
+    if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+        raise InputError(f"cv is {cv!r} and must be a whole number from 2 up, a splitter, or pairs of row indices.")
+    found = [(_part(v, train), _part(v, held)) for train, held in (cv.split(x, y) if hasattr(cv, "split") else cv)]
     if not found:
         raise InputError("cv gives no splits: give a whole number from 2 up, a splitter, or pairs of row indices.")
+    if not all(train.any() and held.any() for train, held in found):
+        raise InputError("A fold of cv has no rows to fit or none to validate: give splits with rows of both kinds.")
     return found
+
+
+def _part(v: Array, rows: Any) -> Array:
+    """The weights of these rows, and zero for the others (n,)."""
+    part = np.zeros(len(v))
+    try:
+        part[rows] = v[rows]
+    except IndexError:
+        raise InputError(f"cv names rows that are not there: X has {len(v)} rows, counted from 0.") from None
+    return part
 
 
 def _dealt(x: Any, y: Array, v: Array, k: int) -> list[Fold]:
     if k < 2:
         raise InputError(f"cv is {k} and must be 2 folds or more, a splitter, or pairs of row indices.")
+    owner, size, turn = _turns(x, y, v)
+    if not np.any(turn >= LEAST_ROWS - 1):
+        return []
+    held = []
+    for fold in range(min(k, int(turn.max()) + 1)):
+        mine = turn % k == fold
+        held.append(np.bincount(owner[mine], size[mine], minlength=len(y)).astype(np.float64))
+    return [(v - part, part) for part in held]
+
+
+def _turns(x: Any, y: Array, v: Array) -> tuple[Rows, Array, Rows]:
+    """Rows or parts of rows: of which row, its weight, and its turn; rows that are the same throughout share theirs."""
     rows = np.flatnonzero(v)
-    contents = _contents(x)[rows]
-    order = np.lexsort((y[rows], contents))
-    ordered, targets = contents[order], y[rows][order]
-    new = np.r_[False, (ordered[1:] != ordered[:-1]) | (targets[1:] != targets[:-1])]
-    place = np.empty(len(rows), dtype=np.intp)
-    place[order] = np.cumsum(new)
-    found = []
-    for fold in range(min(k, int(place.max()) + 1)):
-        held = np.zeros(len(y))
-        mine = rows[place % k == fold]
-        held[mine] = v[mine]
-        found.append((v - held, held))
-    return [pair for pair in found if pair[0].any()]
+    placed, anywhere = _contents(x)
+    keys = np.array([placed, _mixed(anywhere + _mixed(_bits(y)))])[:, rows]
+    order = np.lexsort(keys)
+    rows, keys = rows[order], keys[:, order]
+    first = np.r_[True, np.any(np.diff(keys, axis=1) != 0, axis=0)]
+    cell = np.cumsum(first) - 1
+    if cell[-1] + 1 < REPEATS * max(len(np.unique(placed[rows])), len(np.unique(y[rows]))):
+        return rows, v[rows], cell
+    weights = v[rows]
+    whole = np.all(weights == np.round(weights)) and weights.sum() <= MOST_PARTS
+    counts = weights.astype(np.intp) if whole else np.ones(len(rows), dtype=np.intp)
+    owner, size, cell = (np.repeat(values, counts) for values in (rows, weights / counts, cell))
+    number = np.arange(len(cell)) - np.searchsorted(cell, cell)
+    order = np.argsort(_mixed((keys[0] + keys[1])[first][cell] + _mixed(number.astype(np.uint64))), kind="stable")
+    turn = np.empty_like(order)
+    turn[order] = np.arange(len(order))
+    return owner, size, turn
 
 
-def _contents(x: Any) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """A number (n,) for the numbers in each row, whatever their order."""
+def _contents(x: Any) -> tuple[Bits, Bits]:
+    """Two numbers (n,) for the numbers in each row: with the columns that they stand in, and whatever their order."""
+    columns = _mixed(np.arange(1, x.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
     if sparse.issparse(x):
-        mixed = _mixed(x.data + 0.0)
-        sums = np.zeros(len(mixed) + 1, dtype=np.uint64)
-        np.cumsum(mixed, out=sums[1:])
-        return np.asarray(sums[x.indptr[1:]] - sums[x.indptr[:-1]])
-    found = np.empty(len(x), dtype=np.uint64)
-    for start in range(0, len(x), 1024):
-        found[start : start + 1024] = _mixed(x[start : start + 1024] + 0.0).sum(axis=1, dtype=np.uint64)
-    return found
+        mixed = _mixed(_bits(x.data))
+        return _row_sums(mixed * columns[x.indices], x.indptr), _row_sums(mixed, x.indptr)
+    placed, anywhere = np.empty(len(x), dtype=np.uint64), np.empty(len(x), dtype=np.uint64)
+    for start in range(0, len(x), 256):
+        part = slice(start, start + 256)
+        mixed = _mixed(_bits(x[part]))
+        anywhere[part] = mixed.sum(axis=1, dtype=np.uint64)
+        placed[part] = (mixed * columns).sum(axis=1, dtype=np.uint64)
+    return placed, anywhere
 
 
-def _mixed(values: Array) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """splitmix64's finaliser of the numbers' bits; zero stays zero."""
-    bits = np.ascontiguousarray(values).view(np.uint64)
+def _row_sums(values: Bits, ends: Any) -> Bits:
+    sums = np.zeros(len(values) + 1, dtype=np.uint64)
+    np.cumsum(values, out=sums[1:])
+    return np.asarray(sums[ends[1:]] - sums[ends[:-1]])
+
+
+def _bits(values: Array) -> Bits:
+    return np.ascontiguousarray(values + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
+
+
+def _mixed(bits: Bits) -> Bits:
+    """splitmix64's finaliser; zero stays zero."""
     for shift, factor in zip((np.uint64(30), np.uint64(27)), MULTIPLIERS, strict=True):
         bits = (bits ^ (bits >> shift)) * factor
     return np.asarray(bits ^ (bits >> np.uint64(31)))
@@ -164,53 +197,87 @@ def _mixed(values: Array) -> np.ndarray[Any, np.dtype[np.uint64]]:
 def choose(
     x: Any,
     y: Array,
+    weights: Array | None,
     problem: Problem,
-    whole: Products | None,
     parts: list[Fold],
     alphas: Array,
     walk: Walk,
     *,
     fit_intercept: bool,
     standardise: bool,
-) -> Choice:
-    """Errors of every penalty on every fold; `whole` are the products of all rows, where there are such."""
+) -> tuple[Choice, int]:
+    """Errors of every penalty on every fold, and how many fits stopped short; `problem` is that of all rows."""
+    square = centred_square(y, weights, fit_intercept)
+    v = np.ones(len(y)) if weights is None else weights
 
-    def errors(fold: Fold) -> tuple[Array, Array, Array]:
+    def errors(fold: Fold) -> tuple[Array, Array, int]:
         train, held = fold
-        taken = np.flatnonzero(held)
-        if whole is not None and isinstance(problem, AllProducts) and not sparse.issparse(x):
-            square = centred_square(y[train > 0.0], train[train > 0.0], fit_intercept)
-            rest = _without(whole, products(x[taken], y[taken, None], held[taken], fit_intercept=fit_intercept), train)
-            inner: Problem = from_products(rest, square, fit_intercept, standardise)
-        else:
-            rows = np.flatnonzero(train)
+        rows, taken = np.flatnonzero(train), np.flatnonzero(held)
+        inner: Problem | None = None
+        if isinstance(problem, AllProducts) and not sparse.issparse(x) and np.array_equal(train + held, v):
+            inner = _without(problem, square, x, y, fold, fit_intercept, standardise)
+        if inner is None:
             inner = make_problem(x[rows], y[rows], train[rows], fit_intercept=fit_intercept, standardise=standardise)
-        coef, intercept = inner.coefficients(walk(inner, alphas))
-        with one_blas_thread:
-            square_errors = (y[taken, None] - x[taken] @ coef.T - intercept) ** 2
-            return held[taken] @ square_errors / held[taken].sum(), square_errors, held[taken]
+        w, short = walk(inner, alphas)
+        return *_spread(x, y, held, taken, *inner.coefficients(w)), short
 
-    results = in_threads(errors, parts)
-    means = np.array([result[0] for result in results])
-    if len(results) > 1:
+    means, spreads, short = map(np.array, zip(*in_threads(errors, parts), strict=True))
+    spread = spreads[0]  # of one split: that of the rows' own errors
+    if len(parts) > 1:
         spread = means.std(axis=0, ddof=1) / np.sqrt(len(means))
-    else:  # one split: the spread of the rows' own errors
-        _, squares, held = results[0]
-        spread = np.sqrt(held @ (squares - means[0]) ** 2 / held.sum() / max(len(held) - 1, 1))
-    return Choice.of(alphas, means.mean(axis=0), spread)
+    return Choice.of(alphas, means.mean(axis=0), spread), int(short.sum())
 
 
-def _without(whole: Products, part: Products, train: Array) -> Products:
-    """The products of all rows but some, about their own means."""
-    total = float(train.sum())
+def _spread(x: Any, y: Array, held: Array, taken: Rows, coef: Array, intercept: Array) -> tuple[Array, Array]:
+    """The mean squared error on the rows that were held out (k,), and the standard error of that mean."""
+    squares = np.empty((len(taken), len(coef)))
+    with one_blas_thread:
+        for part in _runs(len(taken), x.shape[1]):
+            rows = taken[part]
+            squares[part] = (y[rows, None] - x[rows] @ coef.T - intercept) ** 2
+        share = held[taken] / held.sum()
+        mean = share @ squares
+        return mean, np.sqrt(share @ (squares - mean) ** 2 / max(len(taken) - 1, 1))
 
-    def center(all_rows: Array, some: Array) -> Array:
-        return (whole.total * all_rows - part.total * some) / total
 
-    mean_x, mean_y = center(whole.mean_x, part.mean_x), center(whole.mean_y, part.mean_y)
-    d_x, d_y = part.mean_x - whole.mean_x, part.mean_y - whole.mean_y
-    e_x, e_y = mean_x - whole.mean_x, mean_y - whole.mean_y
-    xx = whole.xx - part.xx
-    xx -= part.total * np.outer(d_x, d_x) + total * np.outer(e_x, e_x)
-    xy = whole.xy - part.xy - part.total * np.outer(d_x, d_y) - total * np.outer(e_x, e_y)
-    return Products(xx, xy, mean_x, mean_y, total)
+def _without(
+    whole: AllProducts, square: float, x: Array, y: Array, fold: Fold, fit_intercept: bool, standardise: bool
+) -> AllProducts | None:
+    """The problem of the rows to fit: those held out are taken away from the products of all rows.
+
+    None where little of a column's spread, or of the target's, is left: then the difference has lost its digits.
+    """
+    train, held = fold
+    frame, total = whole.frame, float(train.sum())
+    if np.isinf(frame.scale).any():
+        return None
+    xx, xy = whole.gram * whole.total, whole.c * (whole.total * frame.scale)
+    xx *= frame.scale
+    xx *= frame.scale[:, None]
+    before = xx.diagonal().copy()
+    sums, sum_y, product = np.zeros(len(xx)), 0.0, np.empty_like(xx)
+    taken = np.flatnonzero(held)
+    for part in _runs(len(taken), len(xx)):
+        rows = taken[part]
+        root = np.sqrt(held[rows])
+        z = (x[rows] - frame.mean) * root[:, None]
+        t = (y[rows] - frame.y_mean) * root
+        xx -= np.matmul(z.T, z, out=product)
+        xy -= z.T @ t
+        sums, sum_y = sums - root @ z, sum_y - float(root @ t)
+    left = centred_square(y[train > 0.0], train[train > 0.0], fit_intercept)
+    mean_x, mean_y = frame.mean, frame.y_mean
+    if fit_intercept:  # the means move by what the rows held out leave
+        xx -= np.multiply(sums[:, None] / total, sums, out=product)
+        xy -= sums * (sum_y / total)
+        mean_x, mean_y = mean_x + sums / total, mean_y + sum_y / total
+    if np.any(xx.diagonal() < ENOUGH_LEFT * before) or left < ENOUGH_LEFT * square:
+        return None
+    del product
+    return from_products(Products(xx, xy[:, None], mean_x, np.array([mean_y]), total), left, fit_intercept, standardise)
+
+
+def _runs(n: int, p: int) -> list[slice]:
+    """n rows of p numbers in runs of a few MB."""
+    height = max(256, RUN // max(p, 1))
+    return [slice(low, low + height) for low in range(0, n, height)]

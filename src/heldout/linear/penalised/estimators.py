@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
 from heldout.linear.least_squares import least_squares
-from heldout.linear.normal import Products
 from heldout.linear.penalised import path as paths
 from heldout.linear.penalised import ridge
 from heldout.linear.penalised.choice import RULES, Choice, choose, folds
-from heldout.linear.penalised.problem import AllProducts, Problem, make_problem
+from heldout.linear.penalised.problem import Problem, make_problem
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
 from heldout.linear.triangular import Array
 
@@ -42,13 +42,8 @@ class _Penalised(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> _Penalised:
         """Fit to `X` (n, p), dense or CSR, and `y` (n,), with weights (n,) if wanted: how often each row was seen."""
         self._check_parameters()
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", y_numeric=True)
-        target, weights = np.asarray(y, dtype=np.float64), row_weights(sample_weight, X)
-        if sparse.issparse(X):
-            X = sparse.csr_array(X)
-            X.sum_duplicates()
-        enough = len(target) if weights is None else int(np.count_nonzero(weights))
-        parts = folds(X, target, weights, self.cv) if self.alpha == "cv" and enough > 2 else []
+        X, target, weights = _validated(self, X, y, sample_weight)
+        parts = folds(X, target, weights, self.cv) if self.alpha == "cv" else []
         if weights is not None and not weights.all():
             kept = weights > 0.0
             X, target, weights = X[kept], target[kept], weights[kept]
@@ -61,8 +56,15 @@ class _Penalised(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.alpha, str):
             alphas = self._alphas(problem)
             if parts:
-                found = choose(X, target, problem, _whole(problem), parts, alphas, self._walk, **centring)
+                found, short = choose(X, target, weights, problem, parts, alphas, self._walk, **centring)
                 self._keep_choice(found)
+                if short:
+                    warnings.warn(
+                        f"{short} of {len(parts) * len(alphas)} fits to choose alpha by stopped at max_iter sweeps "
+                        "before their duality gaps were small enough: raise max_iter or eps.",
+                        ConvergenceWarning,
+                        stacklevel=2,
+                    )
             else:  # too few rows to hold any out
                 self.alpha_ = float(alphas[0])
         else:
@@ -84,20 +86,17 @@ class _Penalised(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return Choice(self.alphas_, self.cv_mean_, self.cv_se_, self.alpha_min_, self.alpha_one_se_)
 
     def _check_parameters(self) -> None:
-        if isinstance(self.alpha, str):
-            if self.alpha != "cv":
-                raise InputError(f"alpha is {self.alpha!r} and must be 'cv' or a number from 0 up.")
-        elif isinstance(self.alpha, bool) or not 0.0 <= float(self.alpha) < np.inf:
+        if self.alpha != "cv" and not (_is_number(self.alpha) and float(self.alpha) >= 0.0):
             raise InputError(f"alpha is {self.alpha!r} and must be 'cv' or a finite number from 0 up.")
         if self.rule not in RULES:
             raise InputError(f"There is no rule {self.rule!r}.{suggest(str(self.rule), RULES)}")
-        if isinstance(self.n_alphas, bool) or not isinstance(self.n_alphas, int | np.integer) or self.n_alphas < 2:
+        if not _is_number(self.n_alphas, Integral) or self.n_alphas < 2:
             raise InputError(f"n_alphas is {self.n_alphas!r} and must be a whole number from 2 up.")
 
     def _alphas(self, problem: Problem) -> Array:
         raise NotImplementedError
 
-    def _walk(self, problem: Problem, alphas: Array) -> Array:
+    def _walk(self, problem: Problem, alphas: Array) -> tuple[Array, int]:
         raise NotImplementedError
 
     def _solve(self, problem: Problem, x: Any, y: Array, weights: Array | None) -> None:
@@ -172,15 +171,19 @@ def _shared(state: State) -> dict[str, Any]:
     }
 
 
-def _whole(problem: Problem) -> Products | None:
-    """The sums that a problem of all products was made from."""
-    if not isinstance(problem, AllProducts) or np.isinf(problem.frame.scale).any():
-        return None
-    scale, total, frame = problem.frame.scale, problem.total, problem.frame
-    xx = problem.gram * total
-    xx *= scale
-    xx *= scale[:, None]
-    return Products(xx, (problem.c * total * scale)[:, None], frame.mean, np.array([frame.y_mean]), total)
+def _validated(learner: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Array, Array | None]:
+    """X (n, p), a canonical CSR array where it is sparse; the target (n,); and the weights (n,)."""
+    X, y = validate_data(learner, X, y, accept_sparse="csr", dtype=np.float64, order="C", y_numeric=True)
+    if sparse.issparse(X):
+        X = sparse.csr_array(X)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+    return X, np.asarray(y, dtype=np.float64), row_weights(sample_weight, X)
+
+
+def _is_number(value: Any, kind: Any = Real) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 class Ridge(_Penalised):
@@ -199,8 +202,8 @@ class Ridge(_Penalised):
         The penalty; "cv" chooses it by cross-validation. 0 is least squares.
     cv : int from 2 up, a splitter with `split`, or pairs (train, validation) of row indices, default 5
         How "cv" holds rows out. A number of folds deals rows out in an order that depends on their contents alone, so
-        that neither the order of the rows nor a seed matters. One pair is a validation set: the standard
-        errors then come from its rows.
+        that neither the order of the rows nor a seed matters; rows that are the same throughout stay together. One
+        pair is a validation set: the standard errors then come from its rows.
     rule : {"one_se", "min"}, default "one_se"
         "one_se" takes the largest penalty whose mean error is within one standard error of the least; "min" that of
         the least error.
@@ -262,8 +265,8 @@ class Ridge(_Penalised):
     def _alphas(self, problem: Problem) -> Array:
         return ridge.falling_alphas(problem, int(self.n_alphas))
 
-    def _walk(self, problem: Problem, alphas: Array) -> Array:
-        return ridge.coefficients(problem, alphas)
+    def _walk(self, problem: Problem, alphas: Array) -> tuple[Array, int]:
+        return ridge.coefficients(problem, alphas), 0
 
     def _solve(self, problem: Problem, x: Any, y: Array, weights: Array | None) -> None:
         if self.alpha_ == 0.0:
@@ -289,20 +292,21 @@ class _Sparse(_Penalised):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if not 0.0 < self.l1_ratio <= 1.0:
+        if not _is_number(self.l1_ratio) or not 0.0 < self.l1_ratio <= 1.0:
             raise InputError(f"l1_ratio is {self.l1_ratio!r} and must be above 0 and at most 1; for 0 take Ridge.")
-        if not 0.0 < self.eps < 1.0:
+        if not _is_number(self.eps) or not 0.0 < self.eps < 1.0:
             raise InputError(f"eps is {self.eps!r} and must be between 0 and 1.")
-        for name in ("tol", "max_iter"):
-            if isinstance(getattr(self, name), bool) or not 0 < getattr(self, name) < np.inf:
-                raise InputError(f"{name} is {getattr(self, name)!r} and must be a finite number above 0.")
+        if not _is_number(self.tol) or self.tol <= 0.0:
+            raise InputError(f"tol is {self.tol!r} and must be a finite number above 0.")
+        if not _is_number(self.max_iter, Integral) or self.max_iter < 1:
+            raise InputError(f"max_iter is {self.max_iter!r} and must be a whole number from 1 up.")
 
     def _alphas(self, problem: Problem) -> Array:
         return paths.falling_alphas(problem, self.l1_ratio, int(self.n_alphas), self.eps)
 
-    def _walk(self, problem: Problem, alphas: Array) -> Array:
-        found = paths.solutions(problem, alphas, self.l1_ratio, tol=PATH_TOL, max_iter=int(self.max_iter))
-        return np.array([one.w for one in found])
+    def _walk(self, problem: Problem, alphas: Array) -> tuple[Array, int]:
+        found = list(paths.solutions(problem, alphas, self.l1_ratio, tol=PATH_TOL, max_iter=int(self.max_iter)))
+        return np.array([one.w for one in found]), sum(one.gap > PATH_TOL for one in found)
 
     def _solve(self, problem: Problem, x: Any, y: Array, weights: Array | None) -> None:
         if self.alpha_ == 0.0:
@@ -317,7 +321,7 @@ class _Sparse(_Penalised):
                 f"{type(self).__name__} stopped after {found.n_iter} sweeps with a duality gap of {found.gap:.1e} y'y, "
                 f"above tol={self.tol:g}: raise max_iter or alpha.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def path(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alphas: Any = None) -> paths.Path:
@@ -331,9 +335,8 @@ class _Sparse(_Penalised):
         Every duality gap is at most `tol` times y'y about its mean, or a ConvergenceWarning says where it is not.
         """
         self._check_parameters()
-        x, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C", y_numeric=True)
-        x = sparse.csr_array(x) if sparse.issparse(x) else x
-        target, weights = np.asarray(y, dtype=np.float64), row_weights(sample_weight, x)
+        given = clone(self)  # whose columns are these, whatever this learner was fitted to
+        x, target, weights = _validated(given, X, y, sample_weight)
         centring = {"fit_intercept": self.fit_intercept, "standardise": self.standardise}
         problem = make_problem(x, target, weights, **centring, lazy=True)
         chosen = self._alphas(problem) if alphas is None else np.sort(np.asarray(alphas, dtype=np.float64))[::-1]
@@ -350,7 +353,7 @@ class _Sparse(_Penalised):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(x.shape[1])])
+        names = getattr(given, "feature_names_in_", [f"x{j}" for j in range(x.shape[1])])
         return paths.Path(chosen, coefs + 0.0, intercepts * self.fit_intercept, gaps, tuple(map(str, names)))
 
     def to_state(self) -> dict[str, Any]:
@@ -389,8 +392,8 @@ class Lasso(_Sparse):
         The penalty, on scikit-learn's scale; "cv" chooses it by cross-validation. 0 is least squares.
     cv : int from 2 up, a splitter with `split`, or pairs (train, validation) of row indices, default 5
         How "cv" holds rows out. A number of folds deals rows out in an order that depends on their contents alone, so
-        that neither the order of the rows nor a seed matters. One pair is a validation set: the standard
-        errors then come from its rows.
+        that neither the order of the rows nor a seed matters; rows that are the same throughout stay together. One
+        pair is a validation set: the standard errors then come from its rows.
     rule : {"one_se", "min"}, default "one_se"
         "one_se" takes the largest penalty whose mean error is within one standard error of the least; "min" that of
         the least error.

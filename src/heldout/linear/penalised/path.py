@@ -45,7 +45,7 @@ class WorkingSet:
             return
         order = np.r_[self.order, columns]
         if m + more > len(self.h):
-            room = np.empty((max(2 * m, m + more),) * 2)
+            room = np.empty((max(min(2 * m, len(self.inside)), m + more),) * 2)
             room[:m, :m] = self.h[:m, :m]
             self.h = room
         found = self.problem.block(columns, order)
@@ -91,7 +91,8 @@ class WorkingSet:
         matrix[np.diag_indices_from(matrix)] += l2
         try:
             with one_blas_thread:
-                best = cho_solve(cho_factor(matrix, overwrite_a=True, check_finite=False), c[active] - l1 * signs)
+                factor = cho_factor(matrix.T, overwrite_a=True, check_finite=False)
+                best = cho_solve(factor, c[active] - l1 * signs)
         except LinAlgError:  # the active columns depend on each other
             return False
         turning = best * signs < 0.0

@@ -236,9 +236,9 @@ def make_problem(
 
 
 def from_products(found: Products, square: float, fit_intercept: bool, standardise: bool) -> AllProducts:
-    """From weighted sums about the means, and that of the squares of y."""
+    """From weighted sums about the means, which it may overwrite, and that of the squares of y."""
     scale = _scales(found.xx.diagonal(), found.mean_x, found.total, fit_intercept, standardise)
-    gram = found.xx / found.total
+    gram = np.divide(found.xx, found.total, out=found.xx if found.xx.flags.c_contiguous else None)
     gram /= scale
     gram /= scale[:, None]
     c = found.xy[:, 0] / found.total / scale

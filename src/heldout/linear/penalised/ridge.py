@@ -17,10 +17,9 @@ ABOVE = 1e3  # the largest, over the largest eigenvalue of G
 
 def falling_alphas(problem: Problem, n_alphas: int) -> Array:
     """For scikit-learn's scale: from a thousand times the largest eigenvalue of Z'VZ down to a hundred-thousandth."""
-    if isinstance(problem, AllProducts):
-        size = float(np.linalg.norm(problem.gram, 1))
-    else:
-        size = float(np.linalg.norm(_row_products(problem), 1))
+    with one_blas_thread:
+        matrix = problem.gram if isinstance(problem, AllProducts) else _row_products(problem)
+    size = float(np.linalg.norm(matrix, 1))
     largest = (size or 1.0) * problem.total * ABOVE
     return np.geomspace(largest, largest / SPAN, n_alphas)
 
