@@ -46,6 +46,7 @@ SUITABLE = {
     "exponential": ("lbfgs", "sgd"),
     "perceptron": ("sgd",),
 }  # the first one is "auto"
+MOST_SEEDS = 2**32
 FOLDS = 3  # in which the scores for the calibration are made
 ZERO_ONE = (
     "The zero-one loss cannot be optimised: its slope is zero wherever it has one, so that no step improves it, and to "
@@ -172,6 +173,10 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         v = np.ones(len(codes)) if weights is None else weights
         cost = self.C * v * class_weights(self.class_weight, self.classes_, codes, v)[codes]
         kept = cost > 0.0
+        if len(np.unique(codes[kept])) < 2:
+            raise InputError(
+                "class_weight leaves fewer than two classes with a weight above zero: give two or more one."
+            )
         found = self._problems(X[kept], codes[kept], cost[kept])
         self.coef_ = np.array([one.w for one in found])
         self.intercept_ = np.array([one.b for one in found])
@@ -205,8 +210,11 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
                 raise InputError(f"{name} is {value!r} and must be a finite number above 0.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r} and must be a whole number from 0 up.")
+        whole = isinstance(self.seed, int | np.integer) and not isinstance(self.seed, bool)
+        if not whole or not 0 <= self.seed < MOST_SEEDS:
+            raise InputError(f"seed is {self.seed!r} and must be a whole number from 0 to below {MOST_SEEDS:,}.")
+        if self.max_iter != int(self.max_iter):
+            raise InputError(f"max_iter is {self.max_iter!r} and must be a whole number above 0.")
 
     def _problems(self, x: Any, codes: Any, cost: Array) -> list[Fitted]:
         """One against the rest; the second class against the first where there are two."""
@@ -312,7 +320,7 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             probability=state.boolean("probability"),
             tol=state.number("tol", low=above_zero),
             max_iter=state.integer("max_iter", low=1),
-            seed=state.integer("seed", low=0),
+            seed=state.integer("seed", low=0, high=MOST_SEEDS - 1),
             class_weight=class_weight_from_state(state),
         )
         p = columns_from_state(learner, state)
