@@ -14,10 +14,10 @@ from scipy import integrate, stats
 from threadpoolctl import threadpool_limits
 
 from heldout.errors import InputError
-from heldout.linear.assumptions import assumptions
-from heldout.linear.collinearity import collinearity, variance_inflation
-from heldout.linear.regression import LinearRegression
-from heldout.linear.specification_tests import breusch_godfrey, breusch_pagan, durbin_watson, reset, white
+from heldout.linear.inference.assumptions import assumptions
+from heldout.linear.inference.collinearity import collinearity, variance_inflation
+from heldout.linear.inference.specification_tests import breusch_godfrey, breusch_pagan, durbin_watson, reset, white
+from heldout.linear.squares.regression import LinearRegression
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -172,7 +172,7 @@ def test_dependent_columns_and_rows_of_weight_zero_count_for_nothing():
 def test_many_rows_in_blocks_give_what_one_block_gives(monkeypatch):
     x, y = some_data(3000, 4)
     whole = list(all_tests(x, y))
-    monkeypatch.setattr("heldout.linear.auxiliary.block_rows", lambda width: 70)
+    monkeypatch.setattr("heldout.linear.inference.auxiliary.block_rows", lambda width: 70)
     for once, blocks in zip(whole, all_tests(x, y), strict=True):
         assert blocks.statistic == pytest.approx(once.statistic, rel=1e-9)
 
@@ -180,7 +180,7 @@ def test_many_rows_in_blocks_give_what_one_block_gives(monkeypatch):
 def test_threads_do_not_change_a_bit(monkeypatch):
     x, y = some_data(3000, 4)
     model = LinearRegression().fit(x, y)
-    monkeypatch.setattr("heldout.linear.auxiliary.block_rows", lambda width: 70)
+    monkeypatch.setattr("heldout.linear.inference.auxiliary.block_rows", lambda width: 70)
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads):

@@ -14,13 +14,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from heldout.baseline import BaselineClassifier, BaselineRegressor
 from heldout.errors import ModelFileError
-from heldout.linear.likelihood import MaximumLikelihood
+from heldout.linear.descent.steps import GradientDescent
+from heldout.linear.likelihood.estimator import MaximumLikelihood
 from heldout.linear.margin.classifier import MarginClassifier
 from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
-from heldout.linear.polynomial import PolynomialRegression
-from heldout.linear.regression import LinearRegression
-from heldout.linear.softmax import SoftmaxClassifier
-from heldout.linear.steps import GradientDescent
+from heldout.linear.softmax.classifier import SoftmaxClassifier
+from heldout.linear.squares.polynomial import PolynomialRegression
+from heldout.linear.squares.regression import LinearRegression
 
 LEARNERS: list[Any] = [
     BaselineRegressor(),

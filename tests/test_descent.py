@@ -18,11 +18,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from heldout.errors import HeldoutError, InputError, WorkError
-from heldout.linear import descent_kernels as kernels
-from heldout.linear import descent_path
-from heldout.linear.descent import Descent, _arrays, _shape, descend
-from heldout.linear.descent_problem import reduced
-from heldout.linear.steps import UPDATES, GradientDescent, Shape, batch_curvature, decide, largest_stable_step
+from heldout.linear.descent import kernels as kernels
+from heldout.linear.descent import path as descent_path
+from heldout.linear.descent.model import Descent, _arrays, _shape, descend
+from heldout.linear.descent.problem import reduced
+from heldout.linear.descent.steps import UPDATES, GradientDescent, Shape, batch_curvature, decide, largest_stable_step
 from heldout.persist.envelope import Parts
 from heldout.persist.state import OpenFile, State
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heldout.linear.extended import Pair, Split, two_product, two_sum
+from heldout.linear.squares.extended import Pair, Split, two_product, two_sum
 
 numbers = st.floats(-1e100, 1e100).filter(lambda v: v == 0.0 or abs(v) > 1e-100)
 

@@ -16,8 +16,8 @@ from scipy import stats
 from scipy.integrate import quad
 
 from heldout.errors import InputError
-from heldout.linear.families import FAMILIES, StudentT, _shape_term, _t_constant, make_family
-from heldout.linear.family import Family
+from heldout.linear.likelihood.families import FAMILIES, StudentT, _shape_term, _t_constant, make_family
+from heldout.linear.likelihood.family import Family
 
 rng = np.random.default_rng(5)
 N = 12

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from heldout.linear import gram, normal
-from heldout.linear.regression import LinearRegression
+from heldout.linear.squares import gram, normal
+from heldout.linear.squares.regression import LinearRegression
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -16,10 +16,10 @@ from sklearn.datasets import load_diabetes
 from threadpoolctl import threadpool_limits
 
 from heldout.errors import InputError
-from heldout.linear import sandwich
-from heldout.linear.inference import Inference, Predicted, inference
-from heldout.linear.regression import LinearRegression
-from heldout.linear.sandwich import CORES, measure
+from heldout.linear.inference import sandwich
+from heldout.linear.inference.inference import Inference, Predicted, inference
+from heldout.linear.inference.sandwich import CORES, measure
+from heldout.linear.squares.regression import LinearRegression
 from test_nist import Nist, digits, every_problem
 
 with warnings.catch_warnings():  # statsmodels calls what newer releases of pandas deprecate

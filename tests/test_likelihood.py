@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from heldout import persist
 from heldout.errors import InputError, ModelFileError, WorkError
-from heldout.linear.estimation import Estimate
-from heldout.linear.likelihood import MaximumLikelihood
-from heldout.linear.maximum import maximum_likelihood
+from heldout.linear.likelihood.estimation import Estimate
+from heldout.linear.likelihood.estimator import MaximumLikelihood
+from heldout.linear.likelihood.maximum import maximum_likelihood
 
 with warnings.catch_warnings():  # statsmodels calls what newer releases of pandas deprecate
     warnings.simplefilter("ignore")
@@ -483,7 +483,7 @@ def test_without_an_intercept(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_stored_and_restored(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(persist.CLASSES, "MaximumLikelihood", "heldout.linear.likelihood:MaximumLikelihood")
+    monkeypatch.setitem(persist.CLASSES, "MaximumLikelihood", "heldout.linear.likelihood.estimator:MaximumLikelihood")
     X, y = draw(family, n=120)
     model = MaximumLikelihood(family=family).fit(X, y)
     restored = persist.loads(persist.dumps(model))

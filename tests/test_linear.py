@@ -12,9 +12,9 @@ from numpy.testing import assert_allclose
 
 from heldout.errors import InputError, WorkError
 from heldout.linear import triangular
-from heldout.linear.least_squares import least_squares
-from heldout.linear.normal import products
-from heldout.linear.regression import LinearRegression
+from heldout.linear.squares.least_squares import least_squares
+from heldout.linear.squares.normal import products
+from heldout.linear.squares.regression import LinearRegression
 
 
 def problem(n: int, p: int, rank: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

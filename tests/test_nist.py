@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from heldout.baseline import BaselineRegressor
-from heldout.linear.polynomial import PolynomialRegression
-from heldout.linear.regression import LinearRegression
+from heldout.linear.squares.polynomial import PolynomialRegression
+from heldout.linear.squares.regression import LinearRegression
 from heldout.metrics import Prediction, criterion
 
 DEGREES = {"Pontius": 2, "Filip": 10, **{f"Wampler{i}": 5 for i in range(1, 6)}}

@@ -19,7 +19,7 @@ from heldout.linear.penalised.choice import folds
 from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
 from heldout.linear.penalised.path import solutions
 from heldout.linear.penalised.problem import make_problem
-from heldout.linear.regression import LinearRegression
+from heldout.linear.squares.regression import LinearRegression
 
 
 def table(n: int, p: int, *, shared: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

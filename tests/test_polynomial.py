@@ -12,10 +12,10 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from heldout import persist
 from heldout.errors import InputError, ModelFileError
-from heldout.linear import legendre
-from heldout.linear.extended import Pair
-from heldout.linear.polynomial import PolynomialRegression
-from heldout.linear.regression import LinearRegression
+from heldout.linear.squares import legendre
+from heldout.linear.squares.extended import Pair
+from heldout.linear.squares.polynomial import PolynomialRegression
+from heldout.linear.squares.regression import LinearRegression
 
 
 def problem(n: int, p: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

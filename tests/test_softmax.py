@@ -18,16 +18,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from heldout.errors import InputError, WorkError
-from heldout.linear import softmax as softmax_module
-from heldout.linear import standardise as standardise_module
 from heldout.linear import triangular
-from heldout.linear.divergence import cross_entropy, kl_divergence
-from heldout.linear.loss import class_differences, log_loss, log_softmax, slopes
-from heldout.linear.objective import Block, Objective
-from heldout.linear.separation import separation
-from heldout.linear.softmax import SoftmaxClassifier, choose_solver
-from heldout.linear.softmax_inference import logistic_inference
-from heldout.linear.standardise import Standardised
+from heldout.linear.softmax import classifier as softmax_module
+from heldout.linear.softmax import standardise as standardise_module
+from heldout.linear.softmax.classifier import SoftmaxClassifier, choose_solver
+from heldout.linear.softmax.divergence import cross_entropy, kl_divergence
+from heldout.linear.softmax.inference import logistic_inference
+from heldout.linear.softmax.loss import class_differences, log_loss, log_softmax, slopes
+from heldout.linear.softmax.objective import Block, Objective
+from heldout.linear.softmax.separation import separation
+from heldout.linear.softmax.standardise import Standardised
 
 
 def data(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from heldout.final import Final
     from heldout.intervals import Score
     from heldout.ledger import Ledger
-    from heldout.linear.assumptions import assumptions
-    from heldout.linear.divergence import cross_entropy, kl_divergence
-    from heldout.linear.inference import inference
-    from heldout.linear.likelihood import MaximumLikelihood
+    from heldout.linear.descent.steps import GradientDescent
+    from heldout.linear.inference.assumptions import assumptions
+    from heldout.linear.inference.inference import inference
+    from heldout.linear.likelihood.estimator import MaximumLikelihood
+    from heldout.linear.likelihood.maximum import maximum_likelihood
     from heldout.linear.margin.classifier import MarginClassifier
     from heldout.linear.margin.losses import margin_loss
-    from heldout.linear.maximum import maximum_likelihood
     from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
-    from heldout.linear.polynomial import PolynomialRegression
-    from heldout.linear.regression import LinearRegression
-    from heldout.linear.softmax import SoftmaxClassifier
-    from heldout.linear.softmax_inference import logistic_inference
-    from heldout.linear.steps import GradientDescent
+    from heldout.linear.softmax.classifier import SoftmaxClassifier
+    from heldout.linear.softmax.divergence import cross_entropy, kl_divergence
+    from heldout.linear.softmax.inference import logistic_inference
+    from heldout.linear.squares.polynomial import PolynomialRegression
+    from heldout.linear.squares.regression import LinearRegression
     from heldout.model import Model
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -59,22 +59,22 @@ _PLACES = {
     "Encoder": "heldout.data.encode",
     "BaselineRegressor": "heldout.baseline",
     "BaselineClassifier": "heldout.baseline",
-    "LinearRegression": "heldout.linear.regression",
+    "LinearRegression": "heldout.linear.squares.regression",
     "Ridge": "heldout.linear.penalised.estimators",
     "Lasso": "heldout.linear.penalised.estimators",
     "ElasticNet": "heldout.linear.penalised.estimators",
-    "PolynomialRegression": "heldout.linear.polynomial",
-    "GradientDescent": "heldout.linear.steps",
-    "inference": "heldout.linear.inference",
-    "assumptions": "heldout.linear.assumptions",
-    "MaximumLikelihood": "heldout.linear.likelihood",
-    "maximum_likelihood": "heldout.linear.maximum",
+    "PolynomialRegression": "heldout.linear.squares.polynomial",
+    "GradientDescent": "heldout.linear.descent.steps",
+    "inference": "heldout.linear.inference.inference",
+    "assumptions": "heldout.linear.inference.assumptions",
+    "MaximumLikelihood": "heldout.linear.likelihood.estimator",
+    "maximum_likelihood": "heldout.linear.likelihood.maximum",
     "MarginClassifier": "heldout.linear.margin.classifier",
     "margin_loss": "heldout.linear.margin.losses",
-    "SoftmaxClassifier": "heldout.linear.softmax",
-    "logistic_inference": "heldout.linear.softmax_inference",
-    "cross_entropy": "heldout.linear.divergence",
-    "kl_divergence": "heldout.linear.divergence",
+    "SoftmaxClassifier": "heldout.linear.softmax.classifier",
+    "logistic_inference": "heldout.linear.softmax.inference",
+    "cross_entropy": "heldout.linear.softmax.divergence",
+    "kl_divergence": "heldout.linear.softmax.divergence",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",

@@ -39,13 +39,17 @@ LEARNERS: dict[str, Entry] = {
     for entry in (
         Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True),
         Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
-        Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.regression"),
-        Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.polynomial", tried=False),
+        Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.squares.regression"),
+        Entry(
+            "PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial", tried=False
+        ),
         Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.estimators"),
         Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.estimators"),
         Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.estimators", tried=False),
-        Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood", tried=False),
+        Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood.estimator", tried=False),
         Entry("MarginClassifier", "Margin classifier", CLASSIFICATION, "linear.margin.classifier", tried=False),
-        Entry("SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax"),
+        Entry(
+            "SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax.classifier"
+        ),
     )
 }

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from heldout.errors import InputError
 from heldout.linear.blocks import in_threads, one_blas_thread
-from heldout.linear.normal import Products
 from heldout.linear.penalised.problem import AllProducts, Problem, centred_square, from_products, make_problem
+from heldout.linear.squares.normal import Products
 from heldout.linear.triangular import Array
 from heldout.words import number
 

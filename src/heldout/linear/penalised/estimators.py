@@ -14,11 +14,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
-from heldout.linear.least_squares import least_squares
 from heldout.linear.penalised import path as paths
 from heldout.linear.penalised import ridge
 from heldout.linear.penalised.choice import RULES, Choice, choose, folds
 from heldout.linear.penalised.problem import Problem, make_problem
+from heldout.linear.squares.least_squares import least_squares
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
 from heldout.linear.triangular import Array
 

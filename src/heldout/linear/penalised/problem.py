@@ -14,8 +14,8 @@ import numpy as np
 from scipy import sparse
 
 from heldout.linear.blocks import in_threads, one_blas_thread, split_rows
-from heldout.linear.least_squares import negligible
-from heldout.linear.normal import Products, products
+from heldout.linear.squares.least_squares import negligible
+from heldout.linear.squares.normal import Products, products
 from heldout.linear.triangular import Array
 
 Indices: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
