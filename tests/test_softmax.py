@@ -25,8 +25,10 @@ from heldout.linear.softmax.classifier import SoftmaxClassifier, choose_solver
 from heldout.linear.softmax.divergence import cross_entropy, kl_divergence
 from heldout.linear.softmax.inference import logistic_inference
 from heldout.linear.softmax.loss import class_differences, log_loss, log_softmax, slopes
-from heldout.linear.softmax.objective import Block, Objective
+from heldout.linear.softmax.objective import Objective
+from heldout.linear.softmax.rows import SparseRows, TableRows
 from heldout.linear.softmax.separation import separation
+from heldout.linear.softmax.singles import merge_singles
 from heldout.linear.softmax.standardise import Standardised
 
 
@@ -107,7 +109,7 @@ def objective(n_classes: int, *, pieces: int = 3) -> tuple[Objective, np.ndarray
     rng = np.random.default_rng(n_classes)
     X, codes, v = rng.normal(size=(31, 4)), rng.integers(0, n_classes, 31), rng.dirichlet(np.ones(31))
     basis, penalty = class_differences(n_classes), rng.uniform(0, 1, 4)
-    blocks = [Block(X[k::pieces], codes[k::pieces], v[k::pieces]) for k in range(pieces)]
+    blocks = [TableRows(X[k::pieces], codes[k::pieces], v[k::pieces]) for k in range(pieces)]
     plain = Objective(blocks, basis, penalty, lambda work, items: [work(item) for item in items])
     return plain, rng.normal(size=(n_classes - 1, 4)), (X, codes, v, basis, penalty)
 
@@ -350,7 +352,7 @@ def test_single_precision_products_do_not_limit_the_result(monkeypatch: pytest.M
 def test_newton_cg_gives_the_same_bits_whatever_the_threads(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = load_digits(return_X_y=True)
     monkeypatch.setattr(triangular, "BLOCK_SIZE", 2**12)
-    monkeypatch.setattr(softmax_module, "SPARSE_WORTH_THREADS", 0)
+    monkeypatch.setattr(softmax_module, "SPARSE_WORK", 1)
     results = []
     for limit in (1, 2):
         with threadpoolctl.threadpool_limits(limit, user_api="blas"):
@@ -481,3 +483,42 @@ def test_divergence_bears_scores_of_any_size() -> None:
 def test_what_is_no_distribution_is_refused(p: Any, given: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         kl_divergence(p, **given)
+
+
+@pytest.mark.parametrize("ones", [True, False])
+@pytest.mark.parametrize("n_classes", [2, 3, 8, 13])
+def test_sparse_rows_are_the_table_s_rows(n_classes: int, ones: bool) -> None:
+    rng = np.random.default_rng(n_classes)
+    x = sparse.random_array((40, 9), density=0.3, rng=rng, format="csr", dtype=np.float64)
+    codes, v = rng.integers(0, n_classes, 40), rng.random(40)
+    here = SparseRows(x, codes, v, ones)
+    table = TableRows(here.features(), codes, v)
+    for basis in (class_differences(n_classes), np.eye(n_classes) if n_classes > 2 else class_differences(2)):
+        coef, ahead = rng.standard_normal((2, basis.shape[1], 9 + ones))
+        found, expected = here.evaluate(basis, coef), table.evaluate(basis, coef)
+        assert found[0] == pytest.approx(expected[0], rel=1e-13)
+        assert_allclose(found[1], expected[1], rtol=0, atol=1e-12)
+        assert_allclose(found[2], expected[2], rtol=0, atol=1e-14)
+        assert_allclose(here.product(basis, found[2], ahead), table.product(basis, found[2], ahead), rtol=0, atol=1e-12)
+        curvature = rng.random((basis.shape[1], 40))
+        assert_allclose(here.squares(curvature), table.squares(curvature), rtol=0, atol=1e-12)
+
+
+def test_columns_of_single_numbers_are_merged_without_a_trace() -> None:
+    rng = np.random.default_rng(0)
+    often = (rng.random((60, 5)) < 0.4) * rng.standard_normal((60, 5))
+    seldom = np.zeros((60, 90))
+    seldom[rng.integers(0, 40, 90), np.arange(90)] = rng.standard_normal(90)
+    X, y = sparse.csr_array(np.hstack([seldom, often])), rng.integers(0, 3, 60)
+    X.data[3] = 0.0  # stored, and nothing
+    merged = merge_singles(X)
+    assert merged is not None and merged.x.shape[1] < 50
+    assert_allclose(merged.x.power(2).sum(axis=1), X.power(2).sum(axis=1), rtol=1e-13)
+    coef = rng.standard_normal((2, merged.x.shape[1]))
+    assert_allclose(X @ merged.undo(coef).T, merged.x @ coef.T, rtol=0, atol=1e-13)
+    assert merge_singles(sparse.csr_array(often)) is None
+    found = SoftmaxClassifier(tol=1e-10).fit(X, y)
+    expected = SoftmaxClassifier(tol=1e-10, solver="newton").fit(X.toarray(), y)
+    assert_allclose(found.coef_, expected.coef_, rtol=0, atol=1e-8)
+    assert_allclose(found.intercept_, expected.intercept_, rtol=0, atol=1e-8)
+    assert_allclose(found.coef_.sum(axis=0), 0.0, atol=1e-12)

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 WORTH_THREADS = 4  # blocks; for fewer, starting threads takes longer than they save
 NEWTON_STEPS, PRODUCTS = 8, 60  # what either took on the tables of the benchmarks, roughly
-SPARSE_BLOCKS = 2
-SPARSE_WORTH_THREADS = 50_000  # stored numbers
+SPARSE_BLOCKS, SPARSE_WORK = 8, 2**19  # at most; multiplications that make a block
 PRODUCT_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
 LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
 NEWTON_LARGEST = 4000  # unknowns whose Hessian is still worth its memory
@@ -147,7 +146,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights /= total
         strength = 1.0 / (self.C * total)
         with threads(_worth_threads(X)) as map_:
-            columns = standardise(X, weights, floor=4.0 * strength, fit_intercept=self.fit_intercept, map_=map_)
+            floor, merge = 4.0 * strength, self.l1_ratio == 0.0 and np.isfinite(self.C)
+            columns = standardise(X, weights, floor=floor, fit_intercept=self.fit_intercept, map_=map_, merge=merge)
             outcome = self._solve(columns, codes, weights, strength, map_)
         separated = np.isinf(self.C) and self._warn_if_separated(X, codes)
         if not separated:
@@ -170,16 +170,17 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _solve(self, columns: Standardised, codes: Codes, weights: Array, strength: float, map_: Map) -> Outcome:
         n_classes, p = len(self.classes_), len(columns.scale)
         l1 = self.l1_ratio * strength
-        # The L1 norm is that of all classes' coefficients, the L2 norm also that of the free scores' (Helmert's basis).
-        basis = np.eye(n_classes) if l1 > 0.0 and n_classes > 2 else class_differences(n_classes)
         solver = choose_solver(columns, n_classes, l1 > 0.0) if self.solver == "auto" else self.solver
+        # The L1 norm is that of all classes' coefficients, the L2 norm also that of the free scores' (Helmert's basis).
+        all_classes = l1 > 0.0 or (solver == "newton-cg" and sparse.issparse(columns.x))
+        basis = np.eye(n_classes) if all_classes and n_classes > 2 else class_differences(n_classes)
         penalty, absolute = np.zeros(columns.width), np.zeros(columns.width)
         penalty[:p] = (1.0 - self.l1_ratio) * strength / columns.scale**2
         absolute[:p] = l1 / columns.scale
-        blocks = columns.blocks(codes, weights, _runs(columns))
+        blocks = columns.blocks(codes, weights, _runs(columns, basis.shape[1]))
         quick = quick_copies(blocks, map_) if solver == "newton-cg" else None
         objective = Objective(blocks, basis, penalty, map_, absolute if l1 > 0.0 else None, quick)
-        start = np.zeros((basis.shape[1], columns.width))
+        start = np.zeros((basis.shape[1], columns.width), order="F" if sparse.issparse(columns.x) else "C")
         if self.fit_intercept:
             start[:, -1] = _log_odds(codes, weights, basis)
         outcome = SOLVERS[solver](objective, start, self.tol, int(self.max_iter))
@@ -188,6 +189,8 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if n_classes > 2:
             self.coef_, self.intercept_ = basis @ self.coef_, basis @ self.intercept_
             self.intercept_ -= self.intercept_.mean()
+            if l1 == 0.0:
+                self.coef_ -= self.coef_.mean(axis=0)
         return outcome
 
     def _warn_if_separated(self, X: Any, codes: Codes) -> bool:
@@ -305,17 +308,19 @@ def choose_solver(columns: Standardised, n_classes: int, absolute: bool) -> str:
 def _worth_threads(X: Any) -> int:
     """At most how many threads shorten the work."""
     if sparse.issparse(X):
-        return SPARSE_BLOCKS if X.nnz >= SPARSE_WORTH_THREADS else 1
+        return SPARSE_BLOCKS
     n_blocks = -(-X.shape[0] // block_rows(X.shape[1]))
     return n_blocks if n_blocks >= WORTH_THREADS else 1
 
 
-def _runs(columns: Standardised) -> list[slice]:
+def _runs(columns: Standardised, n_free: int) -> list[slice]:
     """Rows cut into blocks, by the shape alone: of a table to fit the cache, of CSR few, for each has its gradient."""
     n = columns.x.shape[0]
-    if sparse.issparse(columns.x):
-        return split_rows(n, min(n, SPARSE_BLOCKS))
-    return split_rows(n, -(-n // block_rows(columns.width)))
+    if not sparse.issparse(columns.x):
+        return split_rows(n, -(-n // block_rows(columns.width)))
+    stored = columns.x.nnz
+    n_blocks = min(SPARSE_BLOCKS, stored * n_free // SPARSE_WORK, 4 * stored // (n_free * columns.width), n)
+    return split_rows(n, max(1, n_blocks))
 
 
 def _log_odds(codes: Codes, weights: Array, basis: Array) -> Array:

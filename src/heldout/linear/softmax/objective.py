@@ -6,62 +6,14 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from heldout.linear.blocks import Map
-from heldout.linear.softmax.loss import Array, Codes, log_loss, slopes
+from heldout.linear.softmax.loss import Array
+from heldout.linear.softmax.rows import Rows
 
 HESSIAN_TASKS = 16  # pairs of classes times runs of blocks; fixed, so that sums do not depend on the threads
-
-
-@dataclass(frozen=True)
-class Block:
-    """A run of rows: features (n, q) dense or CSR, class codes (n,), weights (n,) that sum to 1 over all blocks.
-
-    Where there are a mean and a scale, the features are [(x - mean) / scale, 1...]: made when they are asked for, so
-    that no copy of the table is kept.
-    """
-
-    x: Any
-    codes: Codes
-    weights: Array
-    mean: Array | None = None  # (p,)
-    scale: Array | None = None  # (p,)
-    ones: bool = False
-
-    @property
-    def width(self) -> int:
-        return int(self.x.shape[1]) + self.ones
-
-    def features(self) -> Any:
-        """(n, q)"""
-        if self.mean is None or self.scale is None:
-            return self.x
-        z = np.ones((len(self.x), self.width))
-        np.subtract(self.x, self.mean, out=z[:, : len(self.mean)])
-        z[:, : len(self.mean)] /= self.scale
-        return z
-
-    def scores(self, coef: Any, features: Any = None) -> Any:
-        """C z (r, n) for C (r, q), in the precision of the features."""
-        z = self.features() if features is None else features
-        if not sparse.issparse(z):
-            return coef @ z.T
-        from heldout.linear.softmax.sparse_products import times
-
-        return np.ascontiguousarray(times(z.indptr, z.indices, z.data, np.ascontiguousarray(coef.T)).T)
-
-    def back(self, rows: Any, features: Any = None) -> Any:
-        """sum_i s_i z_i' (r, q) for s (r, n)."""
-        z = self.features() if features is None else features
-        if not sparse.issparse(z):
-            return rows @ z
-        from heldout.linear.softmax.sparse_products import transposed_times
-
-        return transposed_times(z.indptr, z.indices, z.data, np.ascontiguousarray(rows.T), z.shape[1]).T
 
 
 @dataclass(frozen=True)
@@ -84,12 +36,12 @@ class Objective:
         + I \otimes \operatorname{diag}(\lambda)
     """
 
-    blocks: Sequence[Block]
+    blocks: Sequence[Rows]
     basis: Array  # (K, r)
     penalty: Array  # (q,) lambda
     map: Map
     absolute: Array | None = None  # (q,) of the L1 part; None where there is none
-    quick: Sequence[Block] | None = None  # the same rows, perhaps in single precision, for products with the Hessian
+    quick: Sequence[Rows] | None = None  # the same rows, perhaps in single precision, for products with the Hessian
 
     def evaluate(self, coef: Array) -> Evaluation:
         """f, its gradient and the probabilities."""
@@ -99,7 +51,7 @@ class Objective:
             value += part_value
             gradient += part_gradient
         decay = self.penalty * coef
-        value += 0.5 * float(np.vdot(coef, decay))
+        value += 0.5 * inner(coef, decay)
         return Evaluation(value, gradient + decay, [part[2] for part in parts])
 
     def value_gradient(self, coef: Array) -> tuple[float, Array]:
@@ -110,19 +62,16 @@ class Objective:
     def product(self, here: Evaluation, direction: Array) -> Array:
         """The Hessian at `here` times a direction (r, q)."""
         tasks = list(zip(self.quick or self.blocks, here.chances, strict=True))
-        total = np.zeros_like(direction)
-        for part in self.map(functools.partial(_product, self.basis, direction), tasks):
+        parts = iter(self.map(functools.partial(_product, self.basis, direction), tasks))
+        total: Array = next(parts) + self.penalty * direction
+        for part in parts:
             total += part
-        total += self.penalty * direction
         return total
 
     def diagonal(self, here: Evaluation) -> Array:
         """The Hessian's diagonal at `here` (r, q)."""
         tasks = list(zip(self.quick or self.blocks, here.chances, strict=True))
-        total = np.zeros((self.basis.shape[1], len(self.penalty)))
-        for part in self.map(functools.partial(_diagonal, self.basis), tasks):
-            total += part
-        return total + self.penalty
+        return self.penalty + sum(self.map(functools.partial(_diagonal, self.basis), tasks))
 
     def hessian(self, coef: Array) -> Array:
         """(r q, r q), in the order of coef.ravel()."""
@@ -142,19 +91,18 @@ class Objective:
         return hessian
 
 
-def _evaluate(basis: Array, coef: Array, block: Block) -> tuple[float, Array, Array]:
-    z = block.features()
-    value, chances = log_loss(basis @ block.scores(coef, z), block.codes, block.weights)
-    return value, block.back(basis.T @ slopes(chances, block.codes, block.weights), z), chances
+def inner(a: Array, b: Array) -> float:
+    """sum_kj a_kj b_kj, in the order in which `a` lies in memory."""
+    return float(np.vdot(a, b) if a.flags.c_contiguous else np.vdot(a.T, b.T))
 
 
-def _product(basis: Array, direction: Array, task: tuple[Block, Array]) -> Array:
-    block, chances = task
-    z = block.features()
-    change = basis @ block.scores(direction.astype(z.dtype), z)
-    change -= (chances * change).sum(axis=0)
-    change *= chances * block.weights
-    return np.asarray(block.back((basis.T @ change).astype(z.dtype), z))
+def _evaluate(basis: Array, coef: Array, rows: Rows) -> tuple[float, Array, Array]:
+    return rows.evaluate(basis, coef)
+
+
+def _product(basis: Array, direction: Array, task: tuple[Rows, Array]) -> Array:
+    rows, chances = task
+    return rows.product(basis, chances, direction)
 
 
 def class_curvatures(basis: Array, chances: Array) -> Array:
@@ -162,21 +110,16 @@ def class_curvatures(basis: Array, chances: Array) -> Array:
     return np.maximum((basis**2).T @ chances - (basis.T @ chances) ** 2, 0.0)
 
 
-def _diagonal(basis: Array, task: tuple[Block, Array]) -> Array:
-    block, chances = task
-    z = block.features()
-    squares = z.power(2).tocsr() if sparse.issparse(z) else z * z
-    curvature = (class_curvatures(basis, chances) * block.weights).astype(squares.dtype)
-    return np.asarray(block.back(curvature, squares))
+def _diagonal(basis: Array, task: tuple[Rows, Array]) -> Array:
+    rows, chances = task
+    return rows.squares(class_curvatures(basis, chances) * rows.weights)
 
 
-def _weighted_gram(task: tuple[tuple[int, int], list[tuple[Block, Array]]]) -> Array:
+def _weighted_gram(task: tuple[tuple[int, int], list[tuple[Rows, Array]]]) -> Array:
     """sum_i v_i p_ik p_il x_i x_i' over some blocks, for one pair of classes (k, l)."""
     (k, other), work = task
     gram = np.zeros((work[0][0].width,) * 2)
     for block, chances in work:
-        z = block.features()
-        x = z.toarray() if sparse.issparse(z) else z
-        scaled = x * np.sqrt(block.weights * chances[k] * chances[other])[:, None]
+        scaled = block.features() * np.sqrt(block.weights * chances[k] * chances[other])[:, None]
         gram += scaled.T @ scaled
     return gram

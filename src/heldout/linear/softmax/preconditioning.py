@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
 
 from heldout.linear.softmax.loss import Array
 from heldout.linear.softmax.objective import Evaluation, Objective
+from heldout.linear.softmax.rows import SparseRows
 
 Preconditioner: TypeAlias = Callable[[Array], Array]
 
 WIDEST = 2000  # columns whose Gram matrices are worth their factors
-ROWS_PER_COLUMN = 16  # sampled for a Gram matrix of the rows' features
-CERTAIN = 1e-4  # added to a row's uncertainty 1 - sum_k p_k^2, so that no row is out of reach
+ROWS_PER_COLUMN = 8  # sampled for a Gram matrix of the rows' features
+CERTAIN = 1e-6  # added to a row's curvature p (1 - p), so that no row is out of reach
 DAMPING = 1e-6  # of the greatest diagonal element: Cholesky in single precision needs it
 
 
@@ -26,7 +26,7 @@ def precondition(objective: Objective, here: Evaluation, free: Any) -> Precondit
     q = len(objective.penalty)
     quick = objective.quick or objective.blocks
     n = sum(len(block.codes) for block in quick)
-    if sparse.issparse(quick[0].x) or q > WIDEST or n < q:
+    if isinstance(quick[0], SparseRows) or q > WIDEST or n < q:
         return _by_diagonal(objective, here)
     return _by_class(objective, here, free)
 
@@ -42,14 +42,15 @@ def _by_class(objective: Objective, here: Evaluation, free: Any) -> Precondition
 
     A class at a time, though the basis has a free score less: two classes that are hard to tell apart are then coupled
     with each other only, where an orthonormal basis spreads them over all its scores and conjugate gradients take
-    twice the products. The D_k are made of rows sampled in proportion to their uncertainty.
+    twice the products. Each D_k is made of rows sampled in proportion to their part in it.
     """
     frame = objective.basis if len(objective.basis) > 2 else np.ones((1, 1))
     open_ = np.ones((len(frame), len(objective.penalty)), dtype=bool) if free.all() else free
-    z, curvature = _sample(objective, here, len(frame))
+    weights = np.concatenate([rows.weights for rows in objective.blocks])
+    chances = np.concatenate(here.chances, axis=1)
 
     def factor(k: int) -> Any:
-        scaled = z * np.sqrt(curvature[k]).astype(z.dtype)[:, None]
+        scaled = _sample(objective, weights * (chances[k] * (1.0 - chances[k]) + CERTAIN))
         gram = scaled.T @ scaled
         gram[np.diag_indices_from(gram)] += objective.penalty
         gram[~open_[k]] = 0.0
@@ -59,31 +60,29 @@ def _by_class(objective: Objective, here: Evaluation, free: Any) -> Precondition
         return cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
 
     factors = objective.map(factor, range(len(frame)))
+    precision = factors[0][0].dtype
 
     def apply(residual: Array) -> Array:
         rows = zip(factors, frame @ residual, strict=True)
-        solved = [cho_solve(found, row.astype(z.dtype), check_finite=False) for found, row in rows]
+        solved = [cho_solve(found, row.astype(precision), check_finite=False) for found, row in rows]
         return np.asarray(frame.T @ np.stack(solved).astype(np.float64))
 
     return apply
 
 
-def _sample(objective: Objective, here: Evaluation, n_classes: int) -> tuple[Any, Array]:
-    """Features (m, q) of some rows, and v_i p_ik (1 - p_ik) (n_classes, m) as if they stood for all.
+def _sample(objective: Objective, parts: Array) -> Any:
+    """Rows sqrt(h_i / pi_i) z_i (m, q) whose products stand for sum_i h_i z_i z_i', for h = `parts` (n,).
 
-    Systematic sampling: row i is taken wherever the running sum of the chances pi_i passes a whole number, and counts
-    1 / pi_i times.
+    Systematic sampling: row i is taken wherever the running sum of the chances pi_i passes a whole number.
     """
     quick = objective.quick or objective.blocks
-    chances = np.concatenate(here.chances, axis=1)
-    weights = np.concatenate([block.weights for block in quick])
-    doubt = weights * (1.0 - (chances**2).sum(axis=0) + CERTAIN)
-    wanted = min(len(weights), ROWS_PER_COLUMN * len(objective.penalty))
-    share = np.minimum(1.0, wanted * doubt / doubt.sum())
-    chosen = np.diff(np.floor(np.cumsum(share)), prepend=0.0) > 0.0
-    chosen |= share >= 1.0
-    starts = np.cumsum([0, *(len(block.codes) for block in quick)])
-    runs = [chosen[low:high] for low, high in itertools.pairwise(starts.tolist())]
-    z = np.concatenate([block.features()[run] for block, run in zip(quick, runs, strict=True)])
-    p = chances[:n_classes, chosen]
-    return z, p * (1.0 - p) * (weights[chosen] / share[chosen])
+    wanted = min(len(parts), ROWS_PER_COLUMN * len(objective.penalty))
+    share = np.minimum(1.0, wanted * parts / parts.sum())
+    chosen = (np.diff(np.floor(np.cumsum(share)), prepend=0.0) > 0.0) | (share >= 1.0)
+    starts = np.cumsum([0, *(len(rows.codes) for rows in quick)])
+    root = np.sqrt(parts[chosen] / share[chosen])
+    z = np.concatenate(
+        [rows.features()[chosen[low:high]] for rows, (low, high) in zip(quick, itertools.pairwise(starts), strict=True)]
+    )
+    z *= root.astype(z.dtype)[:, None]
+    return z

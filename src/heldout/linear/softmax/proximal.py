@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from heldout.linear.softmax.loss import Array
-from heldout.linear.softmax.objective import Evaluation, Objective
+from heldout.linear.softmax.objective import Evaluation, Objective, inner
 from heldout.linear.softmax.preconditioning import Preconditioner, precondition
 
 SUFFICIENT = 1e-4  # Armijo: the least share of the decrease that the slope promises
 SHORTEST = 2.0**-30  # of a step
 ROUNDING = 1e-14  # relative change of the objective below which only the gradient tells better from worse
-LOOSEST, TIGHTEST = 0.25, 0.1  # a direction leaves at most this share of the gradient; near the end, the smaller
+LOOSEST, TIGHTEST = 0.5, 0.05  # a direction leaves at most this share of the gradient; near the end, the smaller
 MOST_PRODUCTS = 250  # with the Hessian, for one direction
 WORN = 8  # products for one direction that make a new preconditioner worth its work
 FLAT = 1e-14  # curvature along a direction, as a share of its squared length, that counts as none
@@ -76,18 +76,18 @@ def _direction(objective: Objective, point: Point, free: Array, inverse: Precond
     residual = _kept(-subgradient(objective, point), mask)
     found = np.zeros_like(residual)
     ahead = _kept(inverse(residual), mask)
-    size = float(np.vdot(residual, ahead))
+    size = inner(residual, ahead)
     target = size * min(LOOSEST, max(TIGHTEST, np.sqrt(size))) ** 2
     for used in range(1, MOST_PRODUCTS + 1):
         bent = _kept(objective.product(point.smooth, ahead), mask)
-        curvature = float(np.vdot(ahead, bent))
-        if not curvature > FLAT * float(np.vdot(ahead, ahead)):
+        curvature = inner(ahead, bent)
+        if not curvature > FLAT * inner(ahead, ahead):
             return (found if used > 1 else ahead), used
         found += (size / curvature) * ahead
         bent *= size / curvature
         residual -= bent
         solved = _kept(inverse(residual), mask)
-        new = float(np.vdot(residual, solved))
+        new = inner(residual, solved)
         if not new > target:
             break
         ahead *= new / size
@@ -113,7 +113,7 @@ def _search(objective: Objective, point: Point, free: Array, direction: Array) -
         if abs(trial.value - point.value) <= ROUNDING * abs(point.value):
             better = np.abs(subgradient(objective, trial)).max() < np.abs(subgradient(objective, point)).max()
             return trial if better else point
-        if trial.value <= point.value + SUFFICIENT * float(np.vdot(slope, coef - point.coef)):
+        if trial.value <= point.value + SUFFICIENT * inner(slope, coef - point.coef):
             return trial
         length /= 2.0
     return point
@@ -127,7 +127,7 @@ def _proximal_step(objective: Objective, point: Point, length: float) -> tuple[P
         moved = point.coef - length * point.smooth.gradient
         coef = np.sign(moved) * np.maximum(np.abs(moved) - length * objective.absolute, 0.0)
         change = coef - point.coef
-        bound = float(np.vdot(point.smooth.gradient, change)) + 0.5 * float(np.vdot(change, change)) / length
+        bound = inner(point.smooth.gradient, change) + 0.5 * inner(change, change) / length
         trial = at(objective, _recentred(objective, coef))  # which changes the smooth part by rounding only
         if trial.smooth.value <= point.smooth.value + bound + ROUNDING * abs(point.value):
             return (trial if trial.value <= point.value else point), length

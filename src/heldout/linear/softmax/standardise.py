@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -12,8 +12,11 @@ from scipy import sparse
 from heldout.errors import InputError
 from heldout.linear.blocks import Map, split_rows
 from heldout.linear.softmax.loss import Array, Codes
-from heldout.linear.softmax.objective import Block
+from heldout.linear.softmax.rows import Rows, SparseRows, TableRows
 from heldout.linear.triangular import block_rows
+
+if TYPE_CHECKING:
+    from heldout.linear.softmax.singles import Merged
 
 LARGE = 2**21  # numbers: 16 MiB in double precision
 SAFE = 1e6  # features whose squares, summed, single precision holds with ease
@@ -23,58 +26,65 @@ SAFE = 1e6  # features whose squares, summed, single precision holds with ease
 class Standardised:
     """x = [(X - mean) / scale, 1], without the 1 if there is no intercept.
 
-    A table stays as it is, to be standardised a block at a time; CSR is a copy, with mean 0 and the ones in it.
+    A table stays as it is, to be standardised a block at a time; CSR is a copy, with mean 0, in which columns of
+    single numbers may be merged.
     """
 
     x: Any
     mean: Array  # (p,)
     scale: Array  # (p,)
     ones: bool
+    merged: Merged | None = None
 
     @property
     def width(self) -> int:
         return len(self.scale) + self.ones
 
-    def blocks(self, codes: Codes, weights: Array, runs: list[slice]) -> list[Block]:
+    def blocks(self, codes: Codes, weights: Array, runs: list[slice]) -> list[Rows]:
         """The rows run by run."""
         if sparse.issparse(self.x):
-            return [Block(self.x[run], codes[run], weights[run]) for run in runs]
+            parts = [self.x] if len(runs) == 1 else [self.x[run] for run in runs]
+            return [SparseRows(x, codes[run], weights[run], self.ones) for x, run in zip(parts, runs, strict=True)]
         own = (self.mean, self.scale, self.ones)
-        return [Block(self.x[run], codes[run], weights[run], *own) for run in runs]
+        return [TableRows(self.x[run], codes[run], weights[run], *own) for run in runs]
 
     def undo(self, coef: Array) -> tuple[Array, Array]:
         """Coefficients (r, p) and intercepts (r,) for the columns as they were."""
         p = len(self.scale)
         own = coef[:, :p] / self.scale
         intercept = coef[:, p] if coef.shape[1] > p else np.zeros(len(coef))
-        return own, intercept - own @ self.mean
+        intercept = intercept - own @ self.mean
+        return np.ascontiguousarray(own) if self.merged is None else self.merged.undo(own), intercept
 
 
-def quick_copies(blocks: list[Block], map_: Map) -> list[Block]:
+def quick_copies(blocks: list[Rows], map_: Map) -> list[Rows]:
     """The blocks of a table with their features made: in single precision where the table is large.
 
     Products with the Hessian need but a few digits: they find a direction, and the gradient is exact. Features so
     great that single precision could overflow stay double.
     """
-    if sparse.issparse(blocks[0].x):
+    if isinstance(blocks[0], SparseRows):
         return blocks
-    large = sum(block.x.size for block in blocks) > LARGE
+    large = sum(len(block.codes) * block.width for block in blocks) > LARGE
 
-    def made(block: Block) -> Block:
+    def made(block: Rows) -> Rows:
         z = block.features()
         single = large and max(-z.min(), z.max()) < SAFE
-        return Block(z.astype(np.float32) if single else z, block.codes, block.weights)
+        return TableRows(z.astype(np.float32) if single else z, block.codes, block.weights)
 
     return map_(made, blocks)
 
 
-def standardise(X: Any, weights: Array, *, floor: float, fit_intercept: bool, map_: Map) -> Standardised:
+def standardise(
+    X: Any, weights: Array, *, floor: float, fit_intercept: bool, map_: Map, merge: bool = False
+) -> Standardised:
     """scale_j = sqrt(sum_i v_i (x_ij - mean_j)^2 + floor), for weights that sum to 1.
 
-    The mean is zero where there is no intercept to take it up, and for CSR, which stays sparse.
+    The mean is zero where there is no intercept to take it up, and for CSR, which stays sparse; `merge` its columns
+    of single numbers, which an L2 penalty allows.
     """
     if sparse.issparse(X):
-        return _standardise_sparse(X, weights, floor, fit_intercept)
+        return _standardise_sparse(X, weights, floor, fit_intercept, merge)
     n, p = X.shape
     runs = split_rows(n, -(-n // block_rows(p)))
     mean = np.zeros(p)
@@ -98,11 +108,14 @@ def _scale(squares: Array, floor: float) -> Array:
     return np.where(scale > 0.0, scale, 1.0)  # a constant column, without a penalty
 
 
-def _standardise_sparse(X: Any, weights: Array, floor: float, fit_intercept: bool) -> Standardised:
-    n, p = X.shape
+def _standardise_sparse(X: Any, weights: Array, floor: float, fit_intercept: bool, merge: bool) -> Standardised:
+    from heldout.linear.softmax.singles import merge_singles
+
+    merged = merge_singles(X) if merge else None
+    x = X if merged is None else merged.x
     with np.errstate(over="ignore"):
-        scale = _scale(weights @ X.multiply(X).tocsr(), floor)
-    x = X @ sparse.diags_array(1.0 / scale)
-    if fit_intercept:
-        x = sparse.hstack([x, np.ones((n, 1))])
-    return Standardised(x.tocsr(), np.zeros(p), scale, fit_intercept)
+        squares = np.repeat(weights, np.diff(x.indptr)) * x.data**2
+    sums = np.asarray(np.bincount(x.indices, squares, minlength=x.shape[1]), dtype=np.float64)
+    scale = _scale(sums, floor)
+    scaled = sparse.csr_array((x.data / scale[x.indices], x.indices, x.indptr), shape=x.shape)
+    return Standardised(scaled, np.zeros(x.shape[1]), scale, fit_intercept, merged)
