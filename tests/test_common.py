@@ -17,7 +17,8 @@ from heldout.errors import ModelFileError
 from heldout.linear.descent.steps import GradientDescent
 from heldout.linear.likelihood.estimator import MaximumLikelihood
 from heldout.linear.margin.classifier import MarginClassifier
-from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
+from heldout.linear.penalised.lasso import ElasticNet, Lasso
+from heldout.linear.penalised.ridge import Ridge
 from heldout.linear.softmax.classifier import SoftmaxClassifier
 from heldout.linear.squares.polynomial import PolynomialRegression
 from heldout.linear.squares.regression import LinearRegression

@@ -16,9 +16,10 @@ from sklearn.model_selection import KFold, ShuffleSplit
 from heldout.errors import InputError, WorkError
 from heldout.linear.penalised import problem as problems
 from heldout.linear.penalised.choice import folds
-from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
+from heldout.linear.penalised.lasso import ElasticNet, Lasso
 from heldout.linear.penalised.path import solutions
 from heldout.linear.penalised.problem import make_problem
+from heldout.linear.penalised.ridge import Ridge
 from heldout.linear.squares.regression import LinearRegression
 
 
@@ -417,3 +418,18 @@ def test_it_prints_and_plots() -> None:
     assert chart["encoding"]["x"]["scale"]["type"] == "log" and "penalty" in chart["encoding"]["x"]["title"]
     with pytest.raises(AttributeError, match="not chosen"):
         _ = Lasso(alpha=0.1).fit(X, y).choice_
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_the_path_of_a_wide_sparse_table_is_the_dense_one_s(fit_intercept: bool, standardise: bool) -> None:
+    rng = np.random.default_rng(3)
+    X = sparse.random_array((60, 200), density=0.1, rng=rng, format="csr")
+    X = sparse.csr_array(sparse.hstack([X, np.ones((60, 1))]))  # a constant column
+    y = X @ np.where(np.arange(201) % 20 == 0, rng.normal(size=201), 0.0) + 0.1 * rng.normal(size=60) + 1.0
+    model = ElasticNet(l1_ratio=0.8, fit_intercept=fit_intercept, standardise=standardise, tol=1e-11, n_alphas=30)
+    v = rng.uniform(0.5, 2.0, 60)
+    found, expected = model.path(X, y, v), model.path(X.toarray(), y, v)
+    assert_allclose(found.coefs, expected.coefs, rtol=0, atol=1e-5 * np.abs(expected.coefs).max())
+    assert_allclose(found.intercepts, expected.intercepts, rtol=1e-5)
+    assert np.all(found.dual_gaps <= 1e-11)

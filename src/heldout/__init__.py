@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from heldout.linear.likelihood.maximum import maximum_likelihood
     from heldout.linear.margin.classifier import MarginClassifier
     from heldout.linear.margin.losses import margin_loss
-    from heldout.linear.penalised.estimators import ElasticNet, Lasso, Ridge
+    from heldout.linear.penalised.lasso import ElasticNet, Lasso
+    from heldout.linear.penalised.ridge import Ridge
     from heldout.linear.softmax.classifier import SoftmaxClassifier
     from heldout.linear.softmax.divergence import cross_entropy, kl_divergence
     from heldout.linear.softmax.inference import logistic_inference
@@ -60,9 +61,9 @@ _PLACES = {
     "BaselineRegressor": "heldout.baseline",
     "BaselineClassifier": "heldout.baseline",
     "LinearRegression": "heldout.linear.squares.regression",
-    "Ridge": "heldout.linear.penalised.estimators",
-    "Lasso": "heldout.linear.penalised.estimators",
-    "ElasticNet": "heldout.linear.penalised.estimators",
+    "Ridge": "heldout.linear.penalised.ridge",
+    "Lasso": "heldout.linear.penalised.lasso",
+    "ElasticNet": "heldout.linear.penalised.lasso",
     "PolynomialRegression": "heldout.linear.squares.polynomial",
     "GradientDescent": "heldout.linear.descent.steps",
     "inference": "heldout.linear.inference.inference",

@@ -43,9 +43,9 @@ LEARNERS: dict[str, Entry] = {
         Entry(
             "PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial", tried=False
         ),
-        Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.estimators"),
-        Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.estimators"),
-        Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.estimators", tried=False),
+        Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge"),
+        Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.lasso"),
+        Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.lasso", tried=False),
         Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood.estimator", tried=False),
         Entry("MarginClassifier", "Margin classifier", CLASSIFICATION, "linear.margin.classifier", tried=False),
         Entry(

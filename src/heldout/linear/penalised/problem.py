@@ -21,9 +21,10 @@ from heldout.linear.triangular import Array
 Indices: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 
 TALL_ENOUGH = 1.0  # columns for each row up to which all products are made at once
+SQUARED, RUNS = 64, 8  # rows whose squares are made at once, to stay in the cache; runs of rows side by side
 LARGE = 2**20  # numbers in a table from which on it pays to wait with products
-BATCH = 64  # rows of products made in one pass over the table, at least
-MANY_ROWS, PARTS = 5.0, 8  # all products are made when more than a fifth of the columns came to matter; tiles of a row
+BATCH, GROWTH = 16, 4  # rows of products made in one pass over the table: at least so many, or a quarter of those made
+MANY_ROWS, PARTS = 8.0, 4  # all products are made when an eighth of the columns came to matter; tiles of a row
 MOST_PRODUCTS = 6000  # columns of a sparse table, whose products are dense, up to which the same is done
 
 
@@ -120,7 +121,8 @@ class RowsOfProducts:
         """Columns whose turn will come soon beside them, for a pass over the table costs the same for a batch."""
         slopes = np.where(self.place < 0, self.slopes, -1.0)
         slopes[columns] = -1.0
-        more = np.argsort(-slopes, kind="stable")[: max(0, BATCH - len(columns))]
+        wanted = max(BATCH, self.made // GROWTH) - len(columns)
+        more = np.argsort(-slopes, kind="stable")[: max(0, wanted)]
         return np.asarray(np.r_[columns, more[slopes[more] >= 0.0]])
 
     def _make(self, columns: Indices) -> None:
@@ -218,10 +220,9 @@ def make_problem(
     v = np.ones(n) if weights is None else weights
     total = float(v.sum())
     share = v / total
-    with one_blas_thread:
-        mean = np.asarray(x.T @ share) if fit_intercept else np.zeros(p)
-        y_mean = float(share @ y) if fit_intercept else 0.0
-        squares = _squares(x, share, mean)
+    mean = _sums(x, share[:, None])[0] if fit_intercept else np.zeros(p)
+    y_mean = float(share @ y) if fit_intercept else 0.0
+    squares = _squares(x, share, mean)
     scale = _scales(squares * total, mean, total, fit_intercept, standardise)
     problem = SomeProducts(x, share, y - y_mean, np.empty(p), 0.0, total, Frame(mean, scale, y_mean))
     problem.c, problem.yy = problem.gradient(np.zeros(p)), float(share @ (y - y_mean) ** 2)
@@ -259,15 +260,31 @@ def _scales(squares: Array, mean: Array, total: float, fit_intercept: bool, stan
     return np.where(constant, np.inf, np.where(constant, 1.0, spread))
 
 
+def _sums(x: Any, left: Array) -> Array:
+    """left'x (m, p) for left (n, m)."""
+    if sparse.issparse(x):
+        return np.asarray(x.T @ left).T
+    return np.asarray(sum(in_threads(lambda rows: left[rows].T @ x[rows], split_rows(len(x), _n_runs(x)))))
+
+
 def _squares(x: Any, share: Array, mean: Array) -> Array:
     """sum_i share_i (x_ij - mean_j)^2 (p,)."""
     if sparse.issparse(x):
         return np.asarray((x * x).T @ share - mean**2)
-    found = np.zeros(x.shape[1])
-    for start in range(0, len(x), 256):
-        rows = slice(start, start + 256)
-        found += share[rows] @ (x[rows] - mean) ** 2
-    return found
+
+    def of_run(run: slice) -> Array:
+        found = np.zeros(x.shape[1])
+        for start in range(run.start, run.stop, SQUARED):
+            rows = slice(start, min(start + SQUARED, run.stop))
+            found += share[rows] @ (x[rows] - mean) ** 2
+        return found
+
+    return np.asarray(sum(in_threads(of_run, split_rows(len(x), _n_runs(x)))))
+
+
+def _n_runs(x: Any) -> int:
+    """Of rows, by the shape alone."""
+    return int(np.clip(x.size // max(LARGE, 1), 1, RUNS))
 
 
 def _sparse_products(x: Any, y: Array, weights: Array | None, fit_intercept: bool) -> Products:

@@ -1,87 +1,109 @@
-"""Ridge regression on products of columns or of rows: one penalty by Cholesky's factor, many by eigenvalues."""
+"""Ridge regression."""
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import sparse
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
+from typing import TYPE_CHECKING, Any
 
-from heldout.errors import WorkError
-from heldout.linear.blocks import one_blas_thread
-from heldout.linear.penalised.problem import AllProducts, Problem, SomeProducts
+from heldout.linear.penalised import decomposition
+from heldout.linear.penalised.base import DEFAULT_CV, Penalised, shared_parameters
+from heldout.linear.penalised.problem import Problem
 from heldout.linear.triangular import Array
 
-SPAN = 1e8  # from the largest penalty tried to the least
-ABOVE = 1e3  # the largest, over the largest eigenvalue of G
+if TYPE_CHECKING:
+    from heldout.persist import State
 
 
-def falling_alphas(problem: Problem, n_alphas: int) -> Array:
-    """For scikit-learn's scale: from a thousand times the largest eigenvalue of Z'VZ down to a hundred-thousandth."""
-    with one_blas_thread:
-        matrix = problem.gram if isinstance(problem, AllProducts) else _row_products(problem)
-    size = float(np.linalg.norm(matrix, 1))
-    largest = (size or 1.0) * problem.total * ABOVE
-    return np.geomspace(largest, largest / SPAN, n_alphas)
+class Ridge(Penalised):
+    r"""Least squares with a penalty on the squares of the coefficients.
 
+    .. math:: \min_{w, b} \; \sum_{i=1}^{n} v_i \, (y_i - b - x_i^\top w)^2 + \alpha \lVert w \rVert_2^2, \qquad
+        w = (X^\top V X + \alpha I)^{-1} X^\top V y
 
-def coefficients(problem: Problem, alphas: Array) -> Array:
-    """w (k, p) for penalties alpha |w|^2 beside sum_i v_i r_i^2, all from one eigendecomposition."""
-    with one_blas_thread:
-        if isinstance(problem, AllProducts):
-            values, vectors = eigh(problem.gram)
-            inside = vectors.T @ problem.c
-            shrunk = inside / (np.maximum(values, 0.0) + alphas[:, None] / problem.total)
-            return np.asarray(shrunk @ vectors.T)
-        assert isinstance(problem, SomeProducts)
-        values, vectors = eigh(_row_products(problem))
-        inside = vectors.T @ (np.sqrt(problem.share) * problem.y)
-        shrunk = inside / (np.maximum(values, 0.0) + alphas[:, None] / problem.total)
-        return _from_rows(problem, shrunk @ vectors.T)
+    for centred columns. The penalty trades bias for variance: coefficients of columns that the data hardly tells
+    apart shrink most. alpha is on scikit-learn's scale; the elastic net's with l1_ratio = 0 would be alpha divided by
+    the sum of the weights.
 
+    Parameters
+    ----------
+    alpha : "cv" or a float from 0 up, default "cv"
+        The penalty; "cv" chooses it by cross-validation. 0 is least squares.
+    cv : int from 2 up, a splitter with `split`, or pairs (train, validation) of row indices, default 5
+        How "cv" holds rows out. A number of folds deals rows out in an order that depends on their contents alone, so
+        that neither the order of the rows nor a seed matters; rows that are the same throughout stay together. One
+        pair is a validation set: the standard errors then come from its rows.
+    rule : {"one_se", "min"}, default "one_se"
+        "one_se" takes the largest penalty whose mean error is within one standard error of the least; "min" that of
+        the least error.
+    n_alphas : int from 2 up, default 100
+        How many penalties "cv" tries, geometrically spaced.
+    fit_intercept : bool, default True
+        Fit b, which is not penalised; otherwise b = 0.
+    standardise : bool, default False
+        Penalise the coefficients of the columns divided by their standard deviations, as glmnet does; the result is in
+        the units given.
 
-def solution(problem: Problem, alpha: float) -> Array:
-    """w (p,) for one penalty above zero."""
-    with one_blas_thread:
-        try:
-            if isinstance(problem, AllProducts):
-                matrix = problem.gram.copy()
-                matrix[np.diag_indices_from(matrix)] += alpha / problem.total
-                factor = cho_factor(matrix, overwrite_a=True)
-                w = cho_solve(factor, problem.c)
-                left = problem.gradient(w) - alpha / problem.total * w
-                return np.asarray(w + cho_solve(factor, left))
-            assert isinstance(problem, SomeProducts)
-            matrix = _row_products(problem)
-            matrix[np.diag_indices_from(matrix)] += alpha / problem.total
-            dual = cho_solve(cho_factor(matrix, overwrite_a=True), np.sqrt(problem.share) * problem.y)
-            return np.asarray(_from_rows(problem, dual[None])[0])
-        except LinAlgError:
-            raise WorkError(
-                f"With alpha={alpha:g} the columns still depend on each other to rounding: take a larger alpha, or "
-                "LinearRegression, which gives the coefficients of least norm."
-            ) from None
+    Attributes
+    ----------
+    coef_ : float64 array (p,): w
+    intercept_ : float: b
+    alpha_ : float, the penalty that was taken
+    alphas_, cv_mean_, cv_se_ : float64 arrays (n_alphas,): penalties tried, mean squared errors on what was held out,
+        and their standard errors; after alpha="cv" only, as the next two
+    alpha_min_, alpha_one_se_ : float, what the two rules choose
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
+    Raises
+    ------
+    InputError : a parameter is out of range.
+    WorkError : alpha is so small that dependent columns still depend on each other.
+    ValueError : the data is not numeric, not finite, empty, or of another width than at fit.
 
-def _row_products(problem: Problem) -> Array:
-    """A A' (n, n) for A = V^(1/2) Z / sqrt(V)."""
-    assert isinstance(problem, SomeProducts)
-    root, frame = np.sqrt(problem.share), problem.frame
-    if sparse.issparse(problem.x):
-        scaled = problem.x @ sparse.diags_array(1.0 / frame.scale**2)
-        product = (scaled @ problem.x.T).toarray()
-        side = np.asarray(scaled @ frame.mean)
-        product += np.sum((frame.mean / frame.scale) ** 2) - side[:, None] - side
-        return np.asarray(product * root * root[:, None])
-    product = np.zeros((len(root), len(root)))
-    for start in range(0, problem.x.shape[1], 1024):
-        part = slice(start, start + 1024)
-        z = (problem.x[:, part] - frame.mean[part]) / frame.scale[part] * root[:, None]
-        product += z @ z.T
-    return product
+    References
+    ----------
+    A. Hoerl and R. Kennard, Technometrics 12, 1970. T. Hastie, R. Tibshirani and J. Friedman, The Elements of
+    Statistical Learning, 2nd edition, 2009, sections 3.4.1 and 7.10 (the one-standard-error rule).
 
+    Examples
+    --------
+    >>> X = [[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 1.0]]
+    >>> model = Ridge(alpha=2.0).fit(X, [0.0, 1.0, 2.0, 3.0])
+    >>> model.coef_.round(6).tolist(), round(model.intercept_, 6)
+    ([0.710526, 0.052632], 0.394737)
+    """
 
-def _from_rows(problem: SomeProducts, dual: Array) -> Array:
-    """w = A'u (k, p) for u (k, n)."""
-    u, frame = dual * np.sqrt(problem.share), problem.frame
-    found = problem.x.T @ u.T
-    return np.asarray((found.T - np.outer(u.sum(axis=1), frame.mean)) / frame.scale)
+    def __init__(
+        self,
+        *,
+        alpha: float | str = "cv",
+        cv: Any = DEFAULT_CV,
+        rule: str = "one_se",
+        n_alphas: int = 100,
+        fit_intercept: bool = True,
+        standardise: bool = False,
+    ) -> None:
+        self.alpha = alpha
+        self.cv = cv
+        self.rule = rule
+        self.n_alphas = n_alphas
+        self.fit_intercept = fit_intercept
+        self.standardise = standardise
+
+    def _alphas(self, problem: Problem) -> Array:
+        return decomposition.falling_alphas(problem, int(self.n_alphas))
+
+    def _walk(self, problem: Problem, alphas: Array) -> tuple[Array, int]:
+        return decomposition.coefficients(problem, alphas), 0
+
+    def _solve(self, problem: Problem, x: Any, y: Array, weights: Array | None) -> None:
+        if self.alpha_ == 0.0:
+            self._unpenalised(x, y, weights)
+        else:
+            self._keep(problem, decomposition.solution(problem, self.alpha_))
+
+    @classmethod
+    def from_state(cls, state: State) -> Ridge:
+        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
+        learner = cls(**shared_parameters(state))
+        learner._restore(state)
+        return learner
