@@ -26,6 +26,15 @@ DTYPES: dict[str, Any] = {  # of the values of each kind; a missing value is nul
     "text": pl.String,
 }
 KINDS = tuple(DTYPES)
+PARSE: dict[str, type] = {  # what says how a column is read, beside "missing"
+    "style": str,
+    "percent": bool,
+    "true": str,
+    "false": str,
+    "format": str,
+    "pad": str,
+    "dates": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -159,10 +168,13 @@ def _column(item: Any, state: State) -> Column:
     name, kind, parse, note = item["name"], item["kind"], item["parse"], item["note"]
     if not isinstance(name, str) or not name or not isinstance(note, str) or kind not in KINDS:
         state.fail("one of its columns has no name or no kind")
-    if not isinstance(parse, dict) or not all(_plain(value) for value in parse.values()):
+    if not isinstance(parse, dict) or not all(_fits(key, value) for key, value in parse.items()):
         state.fail(f"its column {name!r} does not say how it is read")
     return Column(name, kind, parse, note)
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | bool) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+def _fits(key: str, value: Any) -> bool:
+    """Whether a way to read texts, as `recognise` finds it, may hold this."""
+    if key == "missing":
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return isinstance(value, PARSE.get(key, ()))
