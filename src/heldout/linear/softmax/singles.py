@@ -39,17 +39,12 @@ class Merged:
 
 
 def merge_singles(x: Any) -> Merged | None:
-    """The table with such columns merged and the others in falling order of use, so that those used most lie together.
-
-    None where such columns are few.
-    """
+    """The table with such columns merged; None where they are few."""
     n, p = x.shape
-    counts = np.bincount(x.indices, minlength=p)
-    alone = counts == 1
+    alone = np.bincount(x.indices, minlength=p) == 1
     if alone.sum() < WORTH * p:
         return None
     kept, single = np.flatnonzero(~alone), np.flatnonzero(alone)
-    kept = kept[np.argsort(-counts[kept], kind="stable")]
     name = np.full(p, -1)
     name[kept] = np.arange(len(kept))
     indptr, length = _measure(x.indptr, x.indices, x.data, name)

@@ -159,6 +159,25 @@ def add_squares(indptr: Indices, indices: Indices, data: Array, ones: bool, curv
                 out[len(out) - 1, a] += curvature[i, a]
 
 
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def column_squares(indptr: Indices, indices: Indices, data: Array, weights: Array, q: int) -> Array:
+    """sum_i v_i x_ij^2 (q,)."""
+    squares = np.zeros(q)
+    for i in range(len(weights)):
+        for at in range(indptr[i], indptr[i + 1]):
+            squares[indices[at]] += weights[i] * data[at] * data[at]
+    return squares
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def divided(indices: Indices, data: Array, scale: Array) -> Array:
+    """The stored numbers over their columns' scales."""
+    found = np.empty_like(data)
+    for at in range(len(data)):
+        found[at] = data[at] / scale[indices[at]]
+    return found
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _scores(
     typing: Any, indices: Any, data: Any, low: Any, high: Any, coef: Any, n_classes: Any, k: Any, scores: Any

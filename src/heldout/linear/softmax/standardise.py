@@ -110,12 +110,10 @@ def _scale(squares: Array, floor: float) -> Array:
 
 def _standardise_sparse(X: Any, weights: Array, floor: float, fit_intercept: bool, merge: bool) -> Standardised:
     from heldout.linear.softmax.singles import merge_singles
+    from heldout.linear.softmax.sparse_kernels import column_squares, divided
 
     merged = merge_singles(X) if merge else None
     x = X if merged is None else merged.x
-    with np.errstate(over="ignore"):
-        squares = np.repeat(weights, np.diff(x.indptr)) * x.data**2
-    sums = np.asarray(np.bincount(x.indices, squares, minlength=x.shape[1]), dtype=np.float64)
-    scale = _scale(sums, floor)
-    scaled = sparse.csr_array((x.data / scale[x.indices], x.indices, x.indptr), shape=x.shape)
+    scale = _scale(column_squares(x.indptr, x.indices, x.data, weights, x.shape[1]), floor)
+    scaled = sparse.csr_array((divided(x.indices, x.data, scale), x.indices, x.indptr), shape=x.shape)
     return Standardised(scaled, np.zeros(x.shape[1]), scale, fit_intercept, merged)
