@@ -138,11 +138,11 @@ def test_the_same_bits_whatever_the_threads(d: int) -> None:
 
 
 def test_a_filter_without_room_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filtering, "ROOM", 40)
+    monkeypatch.setattr(search, "ROOM", 24)
     rng = np.random.default_rng(8)
     rows, queries = rng.normal(size=(4000, 200)), rng.normal(size=(50, 200))
     rounded = rounded_rows(rows, rounding_of(rows), squared=True)
-    *_, full = filtering.nearest_candidates(rounded, rounded_queries(queries, rounded.rounding, squared=True), 3)
+    *_, full = filtering.nearest_candidates(rounded, rounded_queries(queries, rounded.rounding, squared=True), 4, 40)
     assert full.any()
     _, near = nearest(build(rows), queries, 3)
     assert_array_equal(near, first(by_definition(rows, queries, "euclidean"), 3))
@@ -156,7 +156,7 @@ def test_the_filter_passes_few_rows_of_images(real_data: Any) -> None:
     for squared in (True, False):
         rows = rounded_rows(pixels[100:], rounding_of(pixels[100:]), squared=squared)
         _, counts, _ = filtering.nearest_candidates(
-            rows, rounded_queries(pixels[:100], rows.rounding, squared=squared), 5
+            rows, rounded_queries(pixels[:100], rows.rounding, squared=squared), 5, 1000
         )
         assert counts.mean() < 12
 

@@ -19,22 +19,21 @@ from heldout.neighbors.tiles import QUERIES, VECTORS
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-ROOM = 1024  # candidates of a query, beside four for each neighbour asked for
 GROUPS = 32  # of queries that pass over the rows together, so that they stay in the cache
 SLACK = 1.0 + 1e-9  # for the rounding of the bounds themselves
 
 
-def nearest_candidates(rows: RoundedRows, queries: RoundedQueries, k: int) -> tuple[Array, Array, Array]:
+def nearest_candidates(rows: RoundedRows, queries: RoundedQueries, k: int, room: int) -> tuple[Array, Array, Array]:
     """Rows (m, room) that can be among the k nearest, rising; how many (m,); and whether the room was too small."""
     limits = np.full(queries.packed.shape[0] * QUERIES, -FAR - 1, dtype=np.int32)
     limits[: len(queries.lost)] = FAR - 1
-    return _candidates(rows, queries, limits, k, ROOM + 4 * k)
+    return _candidates(rows, queries, limits, k, room)
 
 
 def candidates_within(
     rows: RoundedRows, queries: RoundedQueries, radius: float, room: int
 ) -> tuple[Array, Array, Array]:
-    """Rows that can lie within a radius, likewise; the counts are right even where room was too small."""
+    """Rows that can lie within a radius, likewise."""
     squared = rows.packed.shape[4] == tiles.PRODUCT_COLUMNS
     reach = (radius / rows.rounding.step + queries.lost + rows.lost) * SLACK
     limit = (reach**2 if squared else reach) + 1.0 - queries.offsets
@@ -81,7 +80,7 @@ def _scan(
                         flat_queries, q_at, flat_rows, r_at, rows.shape[1], norms, tile * height, limits,
                         group * QUERIES, out, masks,
                     )  # fmt: skip
-                _keep(group, tile, rows.shape[3], out, masks, counts, ids, sums, full)
+                _keep(group, tile, rows.shape[3], out, masks, limits, counts, ids, sums, full)
                 if k > 0:
                     _tighten_due(group, k, squared, height, offsets, reach, counts, ids, sums, limits, due)
     if k > 0:
@@ -91,8 +90,9 @@ def _scan(
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _keep(
-    group: int, tile: int, lanes: int, out: Array, masks: Array, counts: Array, ids: Array, sums: Array, full: Array
-) -> None:
+    group: int, tile: int, lanes: int, out: Array, masks: Array, limits: Array, counts: Array, ids: Array, sums: Array,
+    full: Array,
+) -> None:  # fmt: skip
     """Put the rows of a tile that are below their query's limit beside those found before."""
     for q in range(QUERIES):
         for v in range(VECTORS):
@@ -106,9 +106,9 @@ def _keep(
                     if at < ids.shape[1]:
                         ids[i, at] = (tile * VECTORS + v) * lanes + lane
                         sums[i, at] = out[(q * VECTORS + v) * lanes + lane]
+                        counts[i] = at + 1
                     else:
-                        full[i] = True
-                    counts[i] = at + 1
+                        full[i], limits[i] = True, -FAR - 1  # no more of it
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -119,7 +119,8 @@ def _tighten_due(
     for i in range(group * QUERIES, min((group + 1) * QUERIES, len(counts))):
         if counts[i] >= due[i]:
             _tighten(i, k, squared, offsets, reach, counts, ids, sums, limits)
-            due[i] = max(min(2 * counts[i] + 8, ids.shape[1] - height), counts[i] + 1)
+            crowded = counts[i] > ids.shape[1] - 2 * height  # then it fills up, and is left to a larger room
+            due[i] = ids.shape[1] + 1 if crowded else min(2 * counts[i] + 8, ids.shape[1] - height)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -127,7 +128,7 @@ def _tighten(
     i: int, k: int, squared: bool, offsets: Array, reach: Array, counts: Array, ids: Array, sums: Array, limits: Array
 ) -> None:
     """Lower the limit to what the k smallest so far allow, and drop what lies above."""
-    n = min(counts[i], ids.shape[1])
+    n = counts[i]
     if n < k:
         return
     kth = float(np.partition(sums[i, :n], k - 1)[k - 1] + offsets[i])

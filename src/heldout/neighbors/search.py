@@ -34,6 +34,7 @@ TREE_COLUMNS, TREE_ROWS = 12, 500  # at most and at least, for which a tree is q
 BYTE_METRICS = ("euclidean", "manhattan", "cosine")
 BYTE_ROWS, BYTE_COLUMNS = 1000, 13_000  # from which rounding pays; up to which sums fit in 32 bits
 QUERIES = 384  # a thread takes at a time
+ROOM, MORE = 1024, 8  # candidates of a query at first, beside four for each neighbour; as many times more where full
 FEW = 16  # queries measured against all rows at once
 BLOCK = 2**15  # numbers in a block of rows that stays in the cache
 TIE = 1e-12  # relative: distances of a tree this close are measured again
@@ -130,15 +131,18 @@ def _nearest_by_brute(index: Index, queries: Array, skip: Array, far: Array, nea
     if index.rounded is not None:
         from heldout.neighbors.filtering import nearest_candidates
 
-        rounded = _rounded_queries(index, queries)
-        ids, counts, full = nearest_candidates(index.rounded, rounded, min(far.shape[1] + 1, len(index.rows)))
+        wanted = min(far.shape[1] + 1, len(index.rows))
+        room, alone = ROOM + 4 * wanted, left[:0]
         if index.metric == "cosine":
-            full |= ~queries.any(axis=1)
-        good = np.flatnonzero(~full)
-        found_far, found_near = np.empty((len(good), far.shape[1])), np.empty((len(good), far.shape[1]), np.int64)
-        nearest_of(code, index.p, index.rows, queries[good], ids[good], counts[good], skip[good], found_far, found_near)
-        far[good], near[good] = found_far, found_near
-        left = np.flatnonzero(full)
+            nothing = ~queries.any(axis=1)
+            left, alone = left[~nothing], left[nothing]
+        while len(left) and room < len(index.rows):
+            ids, counts, full = nearest_candidates(index.rounded, _rounded_queries(index, queries[left]), wanted, room)
+            good, found = left[~full], [np.empty((int((~full).sum()), far.shape[1]), kind) for kind in (float, int)]
+            nearest_of(code, index.p, index.rows, queries[good], ids[~full], counts[~full], skip[good], *found)
+            far[good], near[good] = found
+            left, room = left[full], room * MORE
+        left = np.r_[alone, left]
     _nearest_of_all(index, code, queries, skip, left, far, near)
 
 
@@ -228,10 +232,9 @@ def _candidates_within(index: Index, queries: Array, radius: float) -> list[Arra
         return [np.sort(np.asarray(ids, dtype=np.int64)) for ids in found]
     if index.rounded is None or index.metric == "cosine":
         return [None] * len(queries)
-    from heldout.neighbors.filtering import ROOM, candidates_within
+    from heldout.neighbors.filtering import candidates_within
 
-    rounded, room = _rounded_queries(index, queries), ROOM
-    ids, counts, full = candidates_within(index.rounded, rounded, radius, room)
+    ids, counts, full = candidates_within(index.rounded, _rounded_queries(index, queries), radius, ROOM)
     return [None if full[i] else ids[i, : counts[i]] for i in range(len(queries))]
 
 
