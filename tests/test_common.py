@@ -22,6 +22,7 @@ from heldout.linear.penalised.ridge import Ridge
 from heldout.linear.softmax.classifier import SoftmaxClassifier
 from heldout.linear.squares.polynomial import PolynomialRegression
 from heldout.linear.squares.regression import LinearRegression
+from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
 
 LEARNERS: list[Any] = [
     BaselineRegressor(),
@@ -56,6 +57,10 @@ LEARNERS: list[Any] = [
     SoftmaxClassifier(solver="newton-cg", tol=1e-8),
     SoftmaxClassifier(l1_ratio=1.0, tol=1e-10),
     SoftmaxClassifier(l1_ratio=0.5, C=0.3, tol=1e-10),
+    NearestNeighborsClassifier(),
+    NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
+    NearestNeighborsRegressor(algorithm="brute"),
+    NearestNeighborsRegressor(n_neighbors="auto", weights="distance"),
 ]
 CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner) and hasattr(learner, "predict_proba")]
 NOT_STORED = {"descent_"}
@@ -250,6 +255,17 @@ NONSENSE: dict[str, Any] = {
     "probability": "yes",
     "calibration": np.zeros((1, 1)),
     "seed": -1,
+    "n_neighbors": 0,
+    "weights": "near",
+    "algorithm": "oracle",
+    "metric": "mahalanobis",
+    "p": 0.5,
+    "n_jobs": "all",
+    "k": 10**6,
+    "rows": np.zeros((0, 4)),
+    "row_weights": np.zeros(3),
+    "codes": np.array([0, 7]),
+    "targets": np.zeros((1, 1)),
     "constant": None,
     "statistic": "mode",
     "strategy": "guess",

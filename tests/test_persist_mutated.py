@@ -110,6 +110,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "PolynomialRegression": lambda: learner("PolynomialRegression"),
     "MarginClassifier": lambda: learner("MarginClassifier"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
+    "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
+    "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
 }
 
 

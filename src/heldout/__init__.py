@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from heldout.linear.squares.polynomial import PolynomialRegression
     from heldout.linear.squares.regression import LinearRegression
     from heldout.model import Model
+    from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
@@ -76,6 +77,8 @@ _PLACES = {
     "logistic_inference": "heldout.linear.softmax.inference",
     "cross_entropy": "heldout.linear.softmax.divergence",
     "kl_divergence": "heldout.linear.softmax.divergence",
+    "NearestNeighborsClassifier": "heldout.neighbors.estimators",
+    "NearestNeighborsRegressor": "heldout.neighbors.estimators",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",
@@ -105,6 +108,8 @@ __all__ = [
     "MarginClassifier",
     "MaximumLikelihood",
     "Model",
+    "NearestNeighborsClassifier",
+    "NearestNeighborsRegressor",
     "PolynomialRegression",
     "Problem",
     "Ridge",

@@ -51,5 +51,7 @@ LEARNERS: dict[str, Entry] = {
         Entry(
             "SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax.classifier"
         ),
+        Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=False),
+        Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=False),
     )
 }
