@@ -22,6 +22,8 @@ from heldout.linear.penalised.ridge import Ridge
 from heldout.linear.softmax.classifier import SoftmaxClassifier
 from heldout.linear.squares.polynomial import PolynomialRegression
 from heldout.linear.squares.regression import LinearRegression
+from heldout.multiclass.one_vs_one import OneVsOneClassifier
+from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
 
 LEARNERS: list[Any] = [
@@ -57,6 +59,11 @@ LEARNERS: list[Any] = [
     SoftmaxClassifier(solver="newton-cg", tol=1e-8),
     SoftmaxClassifier(l1_ratio=1.0, tol=1e-10),
     SoftmaxClassifier(l1_ratio=0.5, C=0.3, tol=1e-10),
+    OneVsOneClassifier(),
+    OneVsOneClassifier(MarginClassifier(loss="squared-hinge", tol=1e-9), decoding="confidence"),
+    OneVsOneClassifier(decoding="coupling", coupling="hastie-tibshirani"),
+    OneVsRestClassifier(),
+    OneVsRestClassifier(SoftmaxClassifier(solver="newton-cg", tol=1e-8)),
     NearestNeighborsClassifier(),
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
@@ -80,6 +87,11 @@ def chances(learner: Any, X: Any) -> np.ndarray:
     return learner.predict_proba(X) if hasattr(learner, "predict_proba") else learner.decision_function(X)
 
 
+def parameters(learner: Any) -> dict[str, Any]:
+    """With those of a base learner, which is named by its type."""
+    return {k: type(v) if hasattr(v, "get_params") else v for k, v in learner.get_params().items()}
+
+
 def outputs(learner: Any, X: Any) -> list[np.ndarray]:
     methods = ("predict", "predict_proba", "decision_function")
     return [getattr(learner, name)(X) for name in methods if hasattr(learner, name)]
@@ -98,10 +110,9 @@ def test_scikit_learn(estimator: Any, check: Any) -> None:
 
 @every_learner
 def test_clone_and_parameters(learner: Any) -> None:
-    parameters = learner.get_params()
-    assert clone(learner).get_params() == parameters
-    assert type(learner)(**parameters).get_params() == parameters
-    assert vars(clone(learner)).keys() == parameters.keys()
+    assert parameters(clone(learner)) == parameters(learner)
+    assert parameters(type(learner)(**learner.get_params(deep=False))) == parameters(learner)
+    assert vars(clone(learner)).keys() == learner.get_params(deep=False).keys()
 
 
 @every_learner
@@ -198,7 +209,7 @@ def test_stored_and_restored(learner: Any) -> None:
         restored = persist.loads(persist.dumps(fitted))
         named = pd.DataFrame(X, columns=list("abcd")) if hasattr(fitted, "feature_names_in_") else X
         assert_same(outputs(fitted, named), outputs(restored, named))
-        assert restored.get_params() == fitted.get_params()
+        assert parameters(restored) == parameters(fitted)
         assert vars(restored).keys() == vars(fitted).keys() - NOT_STORED
 
 
@@ -255,6 +266,13 @@ NONSENSE: dict[str, Any] = {
     "probability": "yes",
     "calibration": np.zeros((1, 1)),
     "seed": -1,
+    "decoding": "guess",
+    "coupling": "loose",
+    "workers": "elves",
+    "estimators": [],
+    "properties": np.zeros((4, 1)),
+    "n_rows": 0,
+    "default": "yes",
     "n_neighbors": 0,
     "weights": "near",
     "algorithm": "oracle",

@@ -110,6 +110,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "PolynomialRegression": lambda: learner("PolynomialRegression"),
     "MarginClassifier": lambda: learner("MarginClassifier"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
+    "OneVsOneClassifier": lambda: learner("OneVsOneClassifier"),
+    "OneVsRestClassifier": lambda: learner("OneVsRestClassifier"),
     "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
     "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
 }

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from heldout.linear.squares.polynomial import PolynomialRegression
     from heldout.linear.squares.regression import LinearRegression
     from heldout.model import Model
+    from heldout.multiclass.comparison import compare_reductions
+    from heldout.multiclass.one_vs_one import OneVsOneClassifier
+    from heldout.multiclass.one_vs_rest import OneVsRestClassifier
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -79,6 +82,9 @@ _PLACES = {
     "kl_divergence": "heldout.linear.softmax.divergence",
     "NearestNeighborsClassifier": "heldout.neighbors.estimators",
     "NearestNeighborsRegressor": "heldout.neighbors.estimators",
+    "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
+    "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
+    "compare_reductions": "heldout.multiclass.comparison",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",
@@ -110,6 +116,8 @@ __all__ = [
     "Model",
     "NearestNeighborsClassifier",
     "NearestNeighborsRegressor",
+    "OneVsOneClassifier",
+    "OneVsRestClassifier",
     "PolynomialRegression",
     "Problem",
     "Ridge",
@@ -120,6 +128,7 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "compare_reductions",
     "cross_entropy",
     "inference",
     "kl_divergence",

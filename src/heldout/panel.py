@@ -51,6 +51,8 @@ LEARNERS: dict[str, Entry] = {
         Entry(
             "SoftmaxClassifier", "Softmax classifier (cross-entropy, L2)", CLASSIFICATION, "linear.softmax.classifier"
         ),
+        Entry("OneVsOneClassifier", "One-vs-one", CLASSIFICATION, "multiclass.one_vs_one", tried=False),
+        Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest", tried=False),
         Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=False),
         Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=False),
     )

@@ -32,6 +32,7 @@ from heldout.linear.squares.refinement import EPS
 from heldout.linear.squares.regression import LinearRegression
 from heldout.linear.states import row_weights
 from heldout.linear.triangular import Array
+from heldout.multiplicity import holm
 from heldout.words import number
 
 __all__ = [
@@ -369,12 +370,9 @@ def _blamed(shares: Array, df: int, level: float, names: tuple[str, ...]) -> lis
 
 def _holm(checks: list[Assumption], level: float) -> list[Assumption]:
     """With p values adjusted for the number of tests that are judged, and verdicts by them."""
-    judged = sorted(
-        (found.p, i) for i, found in enumerate(checks) if found.verdict != "not applicable" and found.p is not None
-    )
-    result, adjusted = list(checks), 0.0
-    for rank, (p, i) in enumerate(judged):
-        adjusted = max(adjusted, min(1.0, (len(judged) - rank) * p))
+    judged = [(i, c.p) for i, c in enumerate(checks) if c.verdict != "not applicable" and c.p is not None]
+    result = list(checks)
+    for (i, p), adjusted in zip(judged, holm([p for _, p in judged]), strict=True):
         verdict = "fails" if adjusted <= level else "in doubt" if p <= level else checks[i].verdict
         result[i] = replace(checks[i], adjusted_p=adjusted, verdict=verdict)
     return result

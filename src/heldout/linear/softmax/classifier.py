@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -19,6 +19,7 @@ from heldout.errors import InputError, suggest
 from heldout.linear.blocks import Map, split_rows, threads
 from heldout.linear.softmax.loss import Array, Codes, class_differences, log_softmax
 from heldout.linear.softmax.objective import Objective
+from heldout.linear.softmax.one_vs_rest import solve_together
 from heldout.linear.softmax.solvers import SOLVERS, Outcome
 from heldout.linear.softmax.standardise import Standardised, quick_copies, standardise
 from heldout.linear.states import (
@@ -43,6 +44,7 @@ NEWTON_STEPS, PRODUCTS = 8, 60  # what either took on the tables of the benchmar
 SPARSE_BLOCKS, SPARSE_WORK = 8, 2**19  # at most; multiplications that make a block
 PRODUCT_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
 LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
+LARGE_TOGETHER = 2**20  # numbers in a table from which several targets are fitted together
 NEWTON_LARGEST = 4000  # unknowns whose Hessian is still worth its memory
 
 
@@ -216,6 +218,39 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             stacklevel=3,
         )
 
+    def fit_one_vs_rest(self, X: Any, targets: Codes, sample_weight: ArrayLike | None = None) -> list[Any]:
+        """Fitted copies of this learner for several targets of 0 and 1 (K, n) on the same rows `X` (n, p).
+
+        Each minimises what `fit` would. Dense tables too large for the exact Hessian are fitted as one problem, whose
+        products with the rows are matrix products; others one after the other.
+        """
+        self._check_parameters()
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, order="C")
+        weights = row_weights(sample_weight, X)
+        weights = np.ones(X.shape[0]) if weights is None else weights
+        total = float(weights.sum())
+        strength = 1.0 / (self.C * total)
+        with threads(_worth_threads(X)) as map_:
+            floor = 4.0 * strength
+            columns = standardise(X, weights / total, floor=floor, fit_intercept=self.fit_intercept, map_=map_)
+            quick = self.solver == "newton-cg" or (self.solver == "auto" and _prefers_products(columns))
+            plain = self.class_weight is not None or self.l1_ratio > 0.0 or np.isinf(self.C)
+            if sparse.issparse(X) or plain or not quick or not weights.all():
+                return [clone(self).fit(X, target, sample_weight) for target in targets]
+            runs, limits = _runs(columns, len(targets)), (self.tol, int(self.max_iter))
+            shares = weights / total
+            found = solve_together(columns, targets.astype(np.float64), shares, runs, strength, *limits, map_)
+        coef, intercept, n_iter, gradient = found
+        self._warn_unless_converged(Outcome(coef, n_iter, gradient))
+        return [self._copy_with(coef[k : k + 1], intercept[k : k + 1], n_iter) for k in range(len(targets))]
+
+    def _copy_with(self, coef: Array, intercept: Array, n_iter: int) -> SoftmaxClassifier:
+        """A learner as `fit` would leave it, for the classes 0 and 1."""
+        learner: SoftmaxClassifier = clone(self)
+        learner.classes_, learner.n_features_in_, learner.n_iter_ = np.arange(2), coef.shape[1], n_iter
+        learner.coef_, learner.intercept_ = coef.copy(), intercept.copy()
+        return learner
+
     def decision_function(self, X: Any) -> Array:
         """The scores W x + b for `X` (n, p): (n, K), or (n,) for two classes (above 0 means `classes_[1]`)."""
         check_is_fitted(self)
@@ -303,6 +338,11 @@ def choose_solver(columns: Standardised, n_classes: int, absolute: bool) -> str:
     products_cost = PRODUCTS * PRODUCT_COST * 2 * stored * (n_classes - 1)
     newton = not absolute and unknowns <= NEWTON_LARGEST and newton_cost <= products_cost
     return "newton" if newton else "newton-cg"
+
+
+def _prefers_products(columns: Standardised) -> bool:
+    """Whether logistic regression takes conjugate gradients here."""
+    return choose_solver(columns, 2, False) == "newton-cg" or columns.x.shape[0] * columns.width >= LARGE_TOGETHER
 
 
 def _worth_threads(X: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,8 @@ def quick_copies(blocks: list[Rows], map_: Map) -> list[Rows]:
     def made(block: Rows) -> Rows:
         z = block.features()
         single = large and max(-z.min(), z.max()) < SAFE
-        return TableRows(z.astype(np.float32) if single else z, block.codes, block.weights)
+        assert isinstance(block, TableRows)
+        return replace(block, x=z.astype(np.float32) if single else z, mean=None, scale=None, ones=False)
 
     return map_(made, blocks)
 
