@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from heldout.multiclass.comparison import compare_reductions
     from heldout.multiclass.one_vs_one import OneVsOneClassifier
     from heldout.multiclass.one_vs_rest import OneVsRestClassifier
+    from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -82,6 +83,7 @@ _PLACES = {
     "kl_divergence": "heldout.linear.softmax.divergence",
     "NearestNeighborsClassifier": "heldout.neighbors.estimators",
     "NearestNeighborsRegressor": "heldout.neighbors.estimators",
+    "curse_of_dimensionality": "heldout.neighbors.curse",
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
     "compare_reductions": "heldout.multiclass.comparison",
@@ -130,6 +132,7 @@ __all__ = [
     "assumptions",
     "compare_reductions",
     "cross_entropy",
+    "curse_of_dimensionality",
     "inference",
     "kl_divergence",
     "load",

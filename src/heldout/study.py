@@ -391,7 +391,8 @@ class Study:
         trivial = Trivial(says(baseline.estimator, self.problem), baseline.name, baseline.scored[1].value)
         made["problem"] = self.problem.with_trivial(trivial).to_json()
         made["leaderboard"] = record.leaderboard(scored, self.problem)
-        evidence = Evidence(self.problem, tuple(scored), self._prepared().notes)
+        columns = tuple(self._model(baseline.name).encoder.feature_names_out_)
+        evidence = Evidence(self.problem, tuple(scored), self._prepared().notes, columns)
         made["findings"] = [item.to_json() for item in diagnose(evidence)]
         chosen = self._fitted[self._chosen()]
         y = self.problem.y(self._prepared().validation.table)

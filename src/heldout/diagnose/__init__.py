@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
 from heldout.diagnose.care import SmallValidation, TwinRows, Warned
+from heldout.diagnose.distances import Distances
 from heldout.diagnose.fit import Fit
 from heldout.diagnose.trivial import BetterThanTrivial
 
-CHECKS: tuple[type[Check], ...] = (BetterThanTrivial, Fit, TwinRows, SmallValidation, Warned)
+CHECKS: tuple[type[Check], ...] = (BetterThanTrivial, Fit, TwinRows, SmallValidation, Warned, Distances)
 
 
 def diagnose(evidence: Evidence) -> list[Finding]:

@@ -62,11 +62,15 @@ class NotApplicable:
 
 @dataclass(frozen=True, repr=False)
 class Evidence:
-    """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split."""
+    """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split.
+
+    `columns` names those of the matrix that the learners were fitted to.
+    """
 
     problem: Problem
     learners: tuple[Fitted, ...]
     split_notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for item in fields(self):

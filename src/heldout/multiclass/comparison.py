@@ -18,6 +18,7 @@ from heldout.errors import InputError
 from heldout.multiclass.one_vs_one import OneVsOneClassifier
 from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.multiplicity import holm
+from heldout.printed import Printed, Sheet
 from heldout.words import number
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -49,8 +50,8 @@ class Pair:
     p_value: float
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Printed):
     """What `compare_reductions` found; it prints as a table with a verdict.
 
     Attributes
@@ -78,14 +79,10 @@ class Comparison:
             f"p = {number(ahead.p_value)}); the quickest to fit is {quickest.name}."
         )
 
-    def __str__(self) -> str:
-        rows = [("", "accuracy", "seconds")]
-        rows += [(one.name, f"{one.accuracy:.4f}", number(one.seconds)) for one in self.contenders]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [f"{a.ljust(widths[0])}  {b.rjust(widths[1])}  {c.rjust(widths[2])}" for a, b, c in rows]
-        return "\n".join([*lines, self.verdict])
-
-    __repr__ = __str__
+    def _table(self) -> Sheet:
+        body = [[one.name, f"{one.accuracy:.4f}", number(one.seconds)] for one in self.contenders]
+        title = [f"Reductions on {self.n_validation:,} rows held out"]
+        return title, ["", "accuracy", "seconds to fit"], body, [self.verdict]
 
 
 def compare_reductions(

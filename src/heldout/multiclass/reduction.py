@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
 from heldout.linear.states import columns_from_state, columns_to_state, labels_from_state, labels_to_state, row_weights
+from heldout.printed import Printed, Sheet
 from heldout.words import number
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Task:
         return values if self.rows is None else values[self.rows]
 
 
-@dataclass(frozen=True)
-class Properties:
+@dataclass(frozen=True, eq=False, repr=False)
+class Properties(Printed):
     """What a reduction's classifiers were trained on and what they took; it prints as a table.
 
     Attributes
@@ -62,25 +63,16 @@ class Properties:
     nbytes: Array
     weight: Array
 
-    def __str__(self) -> str:
-        def line(name: str, values: Array) -> tuple[str, ...]:
-            return (name, *(number(float(f(values))) for f in (np.min, np.mean, np.max)))
-
-        table = [
-            ("", "least", "mean", "most"),
-            line("rows of a classifier", self.rows),
-            line("larger side / smaller", self.imbalance),
-            line("seconds to fit", self.seconds),
-            line("KiB kept", self.nbytes / 1024.0),
-        ]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in table
-        ]
-        return "\n".join(
-            [f"{self.kind}: {len(self.rows)} classifiers for {self.n_classes} classes", *lines, self.trade]
-        )
+    def _table(self) -> Sheet:
+        measured = {
+            "rows of a classifier": self.rows,
+            "larger side / smaller": self.imbalance,
+            "seconds to fit": self.seconds,
+            "KiB kept": self.nbytes / 1024.0,
+        }
+        body = [[name, *(number(float(f(v))) for f in (np.min, np.mean, np.max))] for name, v in measured.items()]
+        title = [f"{self.kind}: {len(self.rows)} classifiers for {self.n_classes} classes"]
+        return title, ["", "least", "mean", "most"], body, [self.trade]
 
     @property
     def trade(self) -> str:
@@ -97,8 +89,6 @@ class Properties:
             f"{k} classifiers see all {self.n_rows:,} rows, {k} times the data in all; one-vs-one would be {pairs} "
             f"classifiers with {number(mean)} rows on average, {k - 1} times the data, each nearer to balance."
         )
-
-    __repr__ = __str__
 
 
 class Reduction(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from heldout.neighbors.votes import Found, taken_without
+from heldout.printed import Printed, Sheet
 from heldout.words import number
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 MOST, MOST_ROWS = 100, 10_000  # neighbours tried, and training rows left out in turn
 
 
-@dataclass(frozen=True, eq=False)
-class KChoice:
+@dataclass(frozen=True, eq=False, repr=False)
+class KChoice(Printed):
     """The errors of k = 1, 2, ... and what they choose; it prints as a table and plots.
 
     Attributes
@@ -57,19 +58,13 @@ class KChoice:
         """(3, m), for storing."""
         return np.vstack([self.k, self.mean, self.se]).astype(np.float64)
 
-    def __str__(self) -> str:
-        shown = sorted({1, self.best, self.one_se, int(self.k[-1])})
-        rows = [("k", "error", "standard error", "")]
-        for k in shown:
+    def _table(self) -> Sheet:
+        body = []
+        for k in sorted({1, self.best, self.one_se, int(self.k[-1])}):
             at = int(np.flatnonzero(self.k == k)[0])
             note = "least" if k == self.best else "one standard error" if k == self.one_se else ""
-            rows.append((str(k), number(float(self.mean[at])), number(float(self.se[at])), note))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
-
-    __repr__ = __str__
+            body.append([str(k), number(float(self.mean[at])), number(float(self.se[at])), note])
+        return [f"Error of 1 to {self.k[-1]} neighbours"], ["k", "error", "standard error", "chosen by"], body, []
 
     def plot(self) -> Any:
         """An Altair chart of the error against k, with its standard errors."""

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from heldout.errors import InputError, suggest
-from heldout.linear.inference.summary import html_table, p_value, text_table
+from heldout.linear.inference.summary import p_value
 from heldout.linear.triangular import Array
+from heldout.printed import html_table, text_table
 from heldout.words import number, percent
 
 MOST_NAMED = 5  # columns named in a sentence

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +18,7 @@ from heldout.linear.inference.sandwich import Basis, wald
 from heldout.linear.squares.regression import LinearRegression
 from heldout.linear.states import row_weights
 from heldout.linear.triangular import Array
+from heldout.printed import Printed, Sheet
 from heldout.words import number, percent
 
 MOST_SHOWN = 10  # rows of a printed table of predictions
@@ -38,7 +38,7 @@ class FTest:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Predicted:
+class Predicted(Printed):
     """Predictions with their standard errors and intervals, each (n,); it prints as a table.
 
     NaN, printed "–", stands where the data cannot tell: the row is no combination of the rows of the fit.
@@ -51,7 +51,7 @@ class Predicted:
     high: Array
     level: float
 
-    def _table(self) -> tuple[list[str], list[str], list[list[str]], list[str]]:
+    def _table(self) -> Sheet:
         columns = (self.value, self.standard_error, self.low, self.high)
         rows = zip(*(column[:MOST_SHOWN].tolist() for column in columns), strict=True)
         header = ["row", "value", "std. error", *_interval_heading(self.level)]
@@ -60,17 +60,9 @@ class Predicted:
         title = [f"{self.of.capitalize()}, {percent(self.level)} intervals"]
         return title, header, [[str(i), *map(number, row)] for i, row in enumerate(rows)], notes
 
-    def __str__(self) -> str:
-        return text_table(*self._table())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._table())
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Inference:
+class Inference(Printed):
     r"""The coefficients of a linear regression with what the data says about them; made by `inference`.
 
     Arrays have one entry for each of k coefficients, the intercept first where there is one. NaN, printed "–",
@@ -230,7 +222,7 @@ class Inference:
     def _level(self, level: float | None) -> float:
         return self.level if level is None else checked_level(level)
 
-    def _table(self) -> tuple[list[str], list[str], list[list[str]], list[str]]:
+    def _table(self) -> Sheet:
         columns = (self.names, self.coef, self.standard_errors, self.t, self.p, self.low, self.high)
         header = ["", "coefficient", "std. error", "t", "p", *_interval_heading(self.level)]
         body = [
@@ -261,14 +253,6 @@ class Inference:
             notes.append("The fit uses up every row: none is left to tell the variance of the errors.")
         return notes
 
-    def __str__(self) -> str:
-        return text_table(*self._table())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._table())
-
 
 def f_test(f: float, q: int, df: int) -> FTest:
     return FTest(f, q, df, float(fdtrc(q, df, f)))
@@ -292,52 +276,6 @@ def ends(value: Array, errors: Array, level: float, df: int) -> tuple[Array, Arr
 
 def _interval_heading(level: float) -> list[str]:
     return [f"low {percent(level)}", f"high {percent(level)}"]
-
-
-Table: TypeAlias = Sequence[Sequence[str]]
-
-
-def text_table(title: Sequence[str], header: Sequence[str], body: Table, notes: Sequence[str] = ()) -> str:
-    """Lines of a title, the table between rules, and notes; the first column is text, the others numbers.
-
-    >>> print(text_table(["Two rows"], ["", "value"], [["a", "1.25"], ["long name", "-10"]]))
-    Two rows
-    -----------------
-                value
-    -----------------
-    a            1.25
-    long name  -10
-    -----------------
-    """
-    columns = [_aligned(column, left=j == 0) for j, column in enumerate(zip(header, *body, strict=True))]
-    lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([*title, rule, lines[0], rule, *lines[1:], rule, *notes])
-
-
-def _aligned(column: Sequence[str], left: bool) -> list[str]:
-    """The heading and the cells of a column in one width."""
-    heading, *cells = column
-    if not left:
-        whole, fraction = (max(map(len, parts)) for parts in zip(*map(_halves, cells), strict=True))
-        cells = [before.rjust(whole) + after.ljust(fraction) for before, after in map(_halves, cells)]
-    width = max(map(len, (heading, *cells)))
-    return [cell.ljust(width) if left else cell.rjust(width) for cell in (heading, *cells)]
-
-
-def _halves(number: str) -> tuple[str, str]:
-    """What stands before the decimal point, and the rest."""
-    before, point, after = number.partition(".")
-    return before, point + after
-
-
-def html_table(title: Sequence[str], header: Sequence[str], body: Table, notes: Sequence[str] = ()) -> str:
-    """The same as HTML; all texts are escaped."""
-    caption = "<br>".join(map(html.escape, title))
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
-    after = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
-    return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{after}"
 
 
 def p_value(p: float) -> str:

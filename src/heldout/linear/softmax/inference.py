@@ -13,11 +13,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, WorkError
 from heldout.linear.blocks import one_blas_thread
-from heldout.linear.inference.summary import html_table, p_value, text_table
+from heldout.linear.inference.summary import p_value
 from heldout.linear.softmax.classifier import SoftmaxClassifier
 from heldout.linear.softmax.loss import Array
 from heldout.linear.softmax.separation import separation
 from heldout.linear.states import row_weights
+from heldout.printed import Printed, Sheet
 from heldout.words import number, percent
 
 STEPS = 50  # of Newton's method from where the fit stopped: two or three suffice where there is a maximum
@@ -26,7 +27,7 @@ DEPENDENT = 1e-7  # least diagonal element of the information's Cholesky factor,
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LogisticInference:
+class LogisticInference(Printed):
     r"""The coefficients of a logistic regression with what the data says about them; made by `logistic_inference`.
 
     Attributes
@@ -66,7 +67,7 @@ class LogisticInference:
     r2: float
     level: float
 
-    def _table(self) -> tuple[list[str], list[str], list[list[str]], list[str]]:
+    def _table(self) -> Sheet:
         title = [f"Logistic regression, {self.n:,} rows"]
         header = ["", "coefficient", "std. error", "z", "p", *(f"{side} {percent(self.level)}" for side in ENDS)]
         columns = (self.names, self.coef, self.standard_errors, self.z, self.p, self.low, self.high)
@@ -81,14 +82,6 @@ class LogisticInference:
             f"p = {p_value(self.likelihood_ratio_p)}",
         ]
         return title, header, body, notes
-
-    def __str__(self) -> str:
-        return text_table(*self._table())
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(*self._table())
 
 
 ENDS = ("low", "high")
