@@ -204,7 +204,7 @@ def test_too_few_epochs_are_said() -> None:
     ("model", "sentence"),
     [
         (MarginClassifier(loss="huber"), "no loss 'huber'"),
-        (MarginClassifier(solver="newton"), "no solver 'newton'"),
+        (MarginClassifier(solver="newtn"), "no solver 'newtn'"),
         (MarginClassifier(solver="lbfgs"), "cannot minimise loss='hinge': take 'dual' or 'sgd'"),
         (MarginClassifier(C=0.0), "C is 0.0"),
         (MarginClassifier(tol=-1.0), "tol is -1.0"),

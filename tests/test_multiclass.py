@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.optimize import minimize
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
 from sklearn.multiclass import OneVsOneClassifier as TheirOneVsOne
@@ -27,6 +27,10 @@ from heldout import (
     persist,
 )
 from heldout.errors import InputError
+from heldout.linear import together
+from heldout.linear.margin import losses as margin_losses
+from heldout.linear.margin import solvers as margin
+from heldout.linear.softmax import classifier as softmax
 from heldout.multiclass import decoding
 
 
@@ -122,25 +126,61 @@ def test_coupling_gives_back_probabilities_that_fit_together(coupling: str) -> N
     assert_allclose(decoding.COUPLINGS[coupling](decoding.matrix_of(chances, 5)), p, atol=1e-6)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_one_problem_for_all_targets_is_each_alone(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    from heldout.linear.softmax import classifier
+BASES_TOGETHER = [
+    SoftmaxClassifier(tol=1e-9),
+    SoftmaxClassifier(tol=1e-9, C=0.1, fit_intercept=False),
+    MarginClassifier(loss="log", tol=1e-9),
+    MarginClassifier(loss="squared-hinge", tol=1e-9),
+    MarginClassifier(loss="exponential", C=0.01, tol=1e-9),
+]
 
-    monkeypatch.setattr(classifier, "LARGE_TOGETHER", 0)
+
+@pytest.mark.parametrize("way", ["compiled", "matrices", "apart"])
+@pytest.mark.parametrize("base", BASES_TOGETHER, ids=repr)
+@pytest.mark.parametrize("reduction", [OneVsOneClassifier, OneVsRestClassifier])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_problems_solved_together_are_each_alone(
+    weighted: bool, reduction: Any, base: Any, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     X, y = digits()
-    X, y = X[:600, 20:50] + 2.0, y[:600]
-    v = np.random.default_rng(0).uniform(0.5, 2.0, 600) if weighted else None
-    together = OneVsRestClassifier(SoftmaxClassifier(tol=1e-9)).fit(X, y, v)
-    for k, fitted in enumerate(together.estimators_):
-        alone = SoftmaxClassifier(tol=1e-9).fit(X, (y == k).astype(int), v)
-        assert_allclose(fitted.coef_, alone.coef_, rtol=0, atol=1e-6)
-        assert_allclose(fitted.intercept_, alone.intercept_, rtol=0, atol=1e-5)
-        assert_array_equal(fitted.classes_, alone.classes_)
-    for other in (sparse.csr_array(X), X):
-        base = SoftmaxClassifier(tol=1e-9, class_weight="balanced" if other is X else None)
-        apart = OneVsRestClassifier(base).fit(other, y, v)
-        alone = base.fit(other, (y == 3).astype(int), v)
-        assert_allclose(apart.estimators_[3].coef_, alone.coef_, rtol=0, atol=1e-9)
+    kept = y < 5
+    X, y = X[kept][:400, 20:50] + 2.0, y[kept][:400]
+    v = np.random.default_rng(0).uniform(0.5, 2.0, 400) if weighted else None
+    if way == "matrices":
+        monkeypatch.setattr(softmax, "SMALL", 0)
+        monkeypatch.setattr(margin, "NARROW_COLUMNS", 0)
+        monkeypatch.setattr(together, "block_rows", lambda p: 37)  # several blocks of a class
+    elif way == "apart":
+        monkeypatch.delattr(type(base), "fit_many")
+    many = reduction(base).fit(X, y, v)
+    for fitted, sides in zip(many.estimators_, many._roles(5).T, strict=True):
+        rows = sides[y] != 0
+        target, own = (sides[y[rows]] > 0).astype(int), np.ones(rows.sum()) if v is None else v[rows]
+        assert_allclose(slopes_of(base, fitted, X[rows], target, own), 0.0, atol=2e-7 * own.sum() * base.C)
+        assert_array_equal(fitted.classes_, [0, 1])
+        assert fitted.intercept_.any() == base.fit_intercept and fitted.n_iter_ >= 1
+
+
+def slopes_of(base: Any, fitted: Any, X: np.ndarray, target: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The gradient of |w|^2 / 2 + C sum_i v_i loss(margin_i), by w and b, from the losses' definitions."""
+    sign = 2.0 * target - 1.0
+    loss = margin_losses.LOSSES[getattr(base, "loss", "log")]
+    pull = base.C * v * loss.slope(sign * fitted.decision_function(X)) * sign
+    return np.append(fitted.coef_[0] + X.T @ pull, pull.sum() * base.fit_intercept)
+
+
+def test_what_is_not_solved_together_is_solved_apart() -> None:
+    X, y = digits()
+    X, y = X[:300, 20:40], y[:300]
+    for base in (
+        SoftmaxClassifier(tol=1e-9, class_weight="balanced"),
+        SoftmaxClassifier(tol=1e-9, l1_ratio=0.5),
+        MarginClassifier(probability=True, loss="log"),
+        MarginClassifier(),
+    ):
+        for data in (X, sparse.csr_array(X)):
+            apart, alone = OneVsRestClassifier(base).fit(data, y), clone(base).fit(data, (y == 3).astype(int))
+            assert_allclose(apart.estimators_[3].coef_, alone.coef_, rtol=0, atol=1e-9)
 
 
 def test_threads_and_processes_change_nothing() -> None:

@@ -61,7 +61,7 @@ def threads(most: int) -> Iterator[Map]:
             yield lambda work, items: [work(item) for item in items]
             return
         with ThreadPoolExecutor(number) as pool:
-            yield lambda work, items: list(pool.map(work, items)) if len(items) > 1 else [work(items[0])]
+            yield lambda work, items: list(pool.map(work, items)) if len(items) != 1 else [work(items[0])]
 
 
 def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

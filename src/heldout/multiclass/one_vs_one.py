@@ -9,7 +9,7 @@ from sklearn.utils.metaestimators import available_if
 
 from heldout.errors import InputError, suggest
 from heldout.multiclass import decoding as decodings
-from heldout.multiclass.reduction import Reduction, Task, answer, chance, confidence, has_chances, margin
+from heldout.multiclass.reduction import Reduction, answer, chance, confidence, has_chances, margin
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -86,12 +86,13 @@ class OneVsOneClassifier(Reduction):
         if self.decoding == "coupling" and not has_chances(self):
             raise InputError(f"{type(self._base()).__name__} has no probabilities to couple: take decoding='votes'.")
 
-    def _tasks(self, codes: Array) -> list[Task]:
-        tasks = []
-        for a, b in decodings.pairs(len(self.classes_)):
-            rows = np.flatnonzero((codes == a) | (codes == b))
-            tasks.append(Task(rows, (codes[rows] == b).astype(np.int64)))
-        return tasks
+    @staticmethod
+    def _roles(n_classes: int) -> Array:
+        pairs = decodings.pairs(n_classes)
+        roles = np.zeros((n_classes, len(pairs)), dtype=np.int64)
+        for at, (a, b) in enumerate(pairs):
+            roles[a, at], roles[b, at] = -1, 1
+        return roles
 
     def decision_function(self, X: Any) -> Array:
         """What the classes are ranked by (m, K): votes, confidences or probabilities; (m,) for two classes."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils.metaestimators import available_if
 
-from heldout.multiclass.reduction import Reduction, Task, chance, confidence, has_chances, margin
+from heldout.multiclass.reduction import Reduction, chance, confidence, has_chances, margin
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -61,16 +59,10 @@ class OneVsRestClassifier(Reduction):
         self.n_jobs = n_jobs
         self.workers = workers
 
-    def _tasks(self, codes: Array) -> list[Task]:
-        wanted = [1] if len(self.classes_) == 2 else range(len(self.classes_))
-        return [Task(None, (codes == k).astype(np.int64)) for k in wanted]
-
-    def _fit_all(self, base: Any, X: Any, tasks: list[Task], weights: Array | None) -> tuple[list[Any], Array]:
-        if len(tasks) == 1 or not hasattr(base, "fit_one_vs_rest"):
-            return super()._fit_all(base, X, tasks, weights)
-        start = time.perf_counter()
-        fitted = clone(base).fit_one_vs_rest(X, np.stack([task.target for task in tasks]), weights)
-        return fitted, np.full(len(tasks), (time.perf_counter() - start) / len(tasks))
+    @staticmethod
+    def _roles(n_classes: int) -> Array:
+        roles = 2 * np.eye(n_classes, dtype=np.int64) - 1
+        return roles[:, 1:] if n_classes == 2 else roles
 
     def decision_function(self, X: Any) -> Array:
         """How sure each class's classifier is (m, K), or (m,) for two classes: scores, or else probabilities."""

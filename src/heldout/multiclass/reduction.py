@@ -29,17 +29,6 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 WORKERS = ("threads", "processes")
 
 
-@dataclass(frozen=True)
-class Task:
-    """One two-class problem: which rows (None: all), and 1 for those of the class that it is for."""
-
-    rows: Array | None
-    target: Array
-
-    def of(self, values: Any) -> Any:
-        return values if self.rows is None else values[self.rows]
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Properties(Printed):
     """What a reduction's classifiers were trained on and what they took; it prints as a table.
@@ -114,9 +103,9 @@ class Reduction(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: ig
             raise InputError(
                 f"All rows belong to one class, {self.classes_.tolist()[0]!r}: a classifier needs 2 classes or more."
             )
-        tasks = self._tasks(codes)
-        self.estimators_, seconds = self._fit_all(base, X, tasks, weights)
-        self.properties_ = _properties(self.kind, len(self.classes_), tasks, weights, self.estimators_, seconds)
+        roles = self._roles(len(self.classes_))
+        self.estimators_, seconds = self._fit_all(base, X, codes, roles, weights)
+        self.properties_ = _properties(self.kind, codes, roles, weights, self.estimators_, seconds)
         return self
 
     def _check_parameters(self) -> None:
@@ -136,12 +125,19 @@ class Reduction(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: ig
             raise InputError(f"{type(base).__name__} takes no sample_weight, so the reduction cannot either.")
         return weights
 
-    def _tasks(self, codes: Array) -> list[Task]:
+    @staticmethod
+    def _roles(n_classes: int) -> Array:
+        """(classes, classifiers) on which side of a classifier a class is: 1, -1, or 0 for no part."""
         raise NotImplementedError
 
-    def _fit_all(self, base: Any, X: Any, tasks: list[Task], weights: Array | None) -> tuple[list[Any], Array]:
+    def _fit_all(self, base: Any, X: Any, codes: Array, roles: Array, weights: Array | None) -> tuple[list[Any], Array]:
+        """The classifiers and the seconds of each; bases that can fit many at once do so."""
+        start, n = time.perf_counter(), roles.shape[1]
+        together = base.fit_many(X, codes, roles, weights) if hasattr(base, "fit_many") else None
+        if together is not None:
+            return together, np.full(n, (time.perf_counter() - start) / n)
         prefer = "threads" if self.workers == "threads" else "processes"
-        work = (delayed(_fitted)(clone(base), task.of(X), task.target, _part(task, weights)) for task in tasks)
+        work = (delayed(_fitted)(clone(base), *_problem(X, roles[codes, k], weights)) for k in range(n))
         found = Parallel(n_jobs=self.n_jobs, prefer=prefer)(work)
         return [fitted for fitted, _ in found], np.array([seconds for _, seconds in found])
 
@@ -212,8 +208,12 @@ def has_chances(self: Any) -> bool:
     return hasattr(self._base(), "predict_proba")
 
 
-def _part(task: Task, weights: Array | None) -> Array | None:
-    return None if weights is None else task.of(weights)
+def _problem(X: Any, sides: Array, weights: Array | None) -> tuple[Any, Array, Array | None]:
+    """Rows, targets of 0 and 1, and weights of one two-class problem."""
+    rows = np.flatnonzero(sides)
+    if len(rows) == len(sides):
+        return X, (sides > 0).astype(np.int64), weights
+    return X[rows], (sides[rows] > 0).astype(np.int64), None if weights is None else weights[rows]
 
 
 def _fitted(base: Any, X: Any, target: Array, weights: Array | None) -> tuple[Any, float]:
@@ -226,16 +226,15 @@ def _fitted(base: Any, X: Any, target: Array, weights: Array | None) -> tuple[An
 
 
 def _properties(
-    kind: str, n_classes: int, tasks: Sequence[Task], weights: Array | None, fitted: Sequence[Any], seconds: Array
+    kind: str, codes: Array, roles: Array, weights: Array | None, fitted: Sequence[Any], seconds: Array
 ) -> Properties:
-    ones = np.array([int(task.target.sum()) for task in tasks])
-    rows = np.array([len(task.target) for task in tasks])
-    sides = np.stack([ones, rows - ones])
+    counts = np.bincount(codes, minlength=len(roles))
+    sides = np.stack([counts @ (roles == 1), counts @ (roles == -1)])
+    rows = sides.sum(axis=0)
+    weight = rows.astype(np.float64) if weights is None else np.bincount(codes, weights) @ (roles != 0)
     nbytes = np.array([_nbytes(vars(one)) for one in fitted])
-    n_rows = len(tasks[0].target) if tasks[0].rows is None else int(sides.sum()) // (n_classes - 1)
-    weight = rows.astype(np.float64) if weights is None else np.array([float(t.of(weights).sum()) for t in tasks])
     imbalance = sides.max(axis=0) / sides.min(axis=0)
-    return Properties(kind, n_classes, n_rows, rows, imbalance, seconds, nbytes, weight)
+    return Properties(kind, len(roles), len(codes), rows, imbalance, seconds, nbytes, weight)
 
 
 def _nbytes(values: dict[str, Any]) -> int:

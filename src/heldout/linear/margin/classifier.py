@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
@@ -33,19 +34,20 @@ from heldout.linear.states import (
     labels_to_state,
     row_weights,
 )
+from heldout.linear.together import WIDEST
 from heldout.linear.triangular import Array
 
 if TYPE_CHECKING:
     from heldout.persist import State
 
-SOLVERS = ("auto", "dual", "lbfgs", "sgd")
+SOLVERS = ("auto", "dual", "newton", "lbfgs", "sgd")
 SUITABLE = {
-    "log": ("lbfgs", "sgd"),
+    "log": ("newton", "lbfgs", "sgd"),
     "hinge": ("dual", "sgd"),
-    "squared-hinge": ("lbfgs", "dual", "sgd"),
-    "exponential": ("lbfgs", "sgd"),
+    "squared-hinge": ("newton", "lbfgs", "dual", "sgd"),
+    "exponential": ("newton", "lbfgs", "sgd"),
     "perceptron": ("sgd",),
-}  # the first one is "auto"
+}  # the first one is "auto"; "lbfgs" where the table is sparse or too wide for Newton's method
 MOST_SEEDS = 2**32
 FOLDS = 3  # in which the scores for the calibration are made
 ZERO_ONE = (
@@ -73,11 +75,12 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         :math:`\ell`, as `margin_loss` gives it.
     C : float above 0, default 1.0
         How much the losses count beside the penalty.
-    solver : {"auto", "dual", "lbfgs", "sgd"}, default "auto"
+    solver : {"auto", "dual", "newton", "lbfgs", "sgd"}, default "auto"
         "dual": coordinate descent on the dual, for the hinge (its "auto") and the squared hinge, to a known distance
         from the minimum; the intercept is the coefficient of a column of `intercept_scaling` and is penalised
-        with the others, as in scikit-learn's LinearSVC. "lbfgs": for the smooth losses (their "auto"), with an
-        intercept that is not penalised. "sgd": stochastic gradient descent for any loss, `max_iter` epochs (the
+        with the others, as in scikit-learn's LinearSVC. "newton": for the smooth losses, with an intercept
+        that is not penalised; their "auto" for dense tables up to 4,000 columns. "lbfgs": the same; their
+        "auto" otherwise. "sgd": stochastic gradient descent for any loss, `max_iter` epochs (the
         perceptron's "auto").
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
@@ -186,15 +189,7 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("calibration_", None)
         if self.probability:
             self.calibration_ = self._calibrate(X, codes, v, cost)
-        short = sum(not one.converged for one in found)
-        if short:
-            what = f"a duality gap of {self.dual_gap_:.1e}" if np.isfinite(self.dual_gap_) else "a slope"
-            warnings.warn(
-                f"MarginClassifier stopped after max_iter={self.max_iter} with {what} above tol={self.tol:g} "
-                f"in {short} of {len(found)} problems: raise max_iter or tol, lower C, or scale the columns.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+        self._warn_unless_converged(found)
         return self
 
     def _check_parameters(self) -> None:
@@ -220,18 +215,74 @@ class MarginClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """One against the rest; the second class against the first where there are two."""
         if sparse.issparse(x):
             x.sort_indices()
-        positive = [1] if len(self.classes_) == 2 else range(len(self.classes_))
+        k = len(self.classes_)
+        if self._solver_for(x) == "newton":
+            roles = (2 * np.eye(k) - 1)[:, k == 2 :]
+            return self._by_newton(x.toarray() if sparse.issparse(x) else x, codes, roles, cost)
+        positive = [1] if k == 2 else range(k)
         return in_threads(functools.partial(self._problem, x, codes, cost), list(positive))
 
     def _problem(self, x: Any, codes: Any, cost: Array, positive: int) -> Fitted:
         task = Task(x, np.where(codes == positive, 1.0, -1.0), cost, self.loss, bool(self.fit_intercept))
-        solver, most = SUITABLE[self.loss][0] if self.solver == "auto" else self.solver, int(self.max_iter)
+        solver, most = self._solver_for(x), int(self.max_iter)
         if solver == "dual":
             bias = float(self.intercept_scaling)
             return solvers.by_dual(task, bias=bias, tol=float(self.tol), max_iter=most, seed=int(self.seed))
         if solver == "lbfgs":
             return solvers.by_lbfgs(task, tol=float(self.tol), max_iter=most)
         return solvers.by_sgd(task, average=bool(self.average), max_iter=most, seed=int(self.seed))
+
+    def _solver_for(self, x: Any) -> str:
+        (n, p), is_sparse = x.shape, sparse.issparse(x)
+        solver = SUITABLE[self.loss][0] if self.solver == "auto" else self.solver
+        if solver != "newton" or (p <= WIDEST and not (is_sparse and n * p > solvers.SMALL)):
+            return solver
+        if self.solver == "auto":
+            return "lbfgs"
+        raise InputError(f"solver='newton' takes dense tables of at most {WIDEST:,} columns: take 'lbfgs' here.")
+
+    def fit_many(self, X: Any, codes: Any, roles: Array, sample_weight: ArrayLike | None = None) -> list[Any] | None:
+        """Fitted copies of this learner, one for each two-class problem between the classes of `codes` (n,), or None.
+
+        `roles` (classes, problems) tells on which side a class is: 1, -1, or 0 for no part. Each copy minimises what
+        `fit` would, where that is Newton's method; None otherwise: nothing is gained over one fit after the other.
+        """
+        self._check_parameters()
+        weights = row_weights(sample_weight, X)
+        weights = np.ones(X.shape[0]) if weights is None else weights
+        if sparse.issparse(X) or self.probability or self.class_weight is not None or not weights.all():
+            return None
+        if self._solver_for(X) != "newton":
+            return None
+        X = np.ascontiguousarray(X, dtype=np.float64)
+        found = self._by_newton(X, codes, roles, self.C * weights)
+        self._warn_unless_converged(found)
+        return [self._copy_with(one) for one in found]
+
+    def _by_newton(self, X: Array, codes: Any, roles: Array, cost: Array) -> list[Fitted]:
+        tol, max_iter, fit_intercept = float(self.tol), int(self.max_iter), bool(self.fit_intercept)
+        return solvers.by_newton(
+            X, codes, roles, cost, loss=self.loss, fit_intercept=fit_intercept, tol=tol, max_iter=max_iter
+        )
+
+    def _copy_with(self, found: Fitted) -> MarginClassifier:
+        """A learner as `fit` would leave it, for the classes 0 and 1."""
+        learner: MarginClassifier = clone(self)
+        learner.classes_, learner.n_features_in_, learner.n_iter_ = np.arange(2), len(found.w), found.n_iter
+        learner.coef_, learner.intercept_ = found.w[None, :].copy(), np.array([found.b])
+        learner.dual_gap_ = found.gap
+        return learner
+
+    def _warn_unless_converged(self, found: Sequence[Fitted]) -> None:
+        short, gap = sum(not one.converged for one in found), max(one.gap for one in found)
+        if short:
+            what = f"a duality gap of {gap:.1e}" if np.isfinite(gap) else "a slope"
+            warnings.warn(
+                f"MarginClassifier stopped after max_iter={self.max_iter} with {what} above tol={self.tol:g} "
+                f"in {short} of {len(found)} problems: raise max_iter or tol, lower C, or scale the columns.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def _calibrate(self, x: Any, codes: Any, v: Array, cost: Array) -> Array:
         """Slopes and offsets (2, problems), from scores of rows that took no part in them."""

@@ -10,7 +10,8 @@ from scipy import sparse
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from heldout.linear.blocks import one_blas_thread
+from heldout.linear import together
+from heldout.linear.blocks import in_threads, one_blas_thread
 from heldout.linear.margin.interior import box_programme
 from heldout.linear.margin.losses import LOSSES, OPTIMISED
 
@@ -21,7 +22,8 @@ SMALL, NARROW = 2**18, 2 * 10**8  # numbers, and multiplications a step, of a ta
 LEAST_SLOPE = 1e-8  # for numbers of size one: below, rounding can be all of it
 NEARLY_ROUNDING = 1e-11  # gap from which on the rows on the margin are told and solved for
 SLOW = 0.8  # of the gap before: progress so slow that rows were put aside too early
-MOST_COLUMNS, NEWTON_STEPS = 500, 30
+NARROW_COLUMNS = 500  # of a table that compiled code solves for one problem at a time
+TO_ROUNDING = 1e-13  # a slope that seldom is reached: rounding ends the steps
 MOST_TURNS = 50  # of rows changing places
 MOST_FREE = 2000  # support vectors on the margin that are solved for directly
 STEEPEST = {"log": 0.25, "hinge": 1.0, "squared-hinge": 2.0, "exponential": 1.0, "perceptron": 1.0}
@@ -198,38 +200,39 @@ def by_lbfgs(task: Task, *, tol: float, max_iter: int) -> Fitted:
     options = {"maxiter": max_iter, "maxfun": 2 * max_iter, "gtol": tol, "ftol": 0.0, "maxcor": 20}
     found = minimize(value_and_slope, np.zeros(d + 1), jac=True, method="L-BFGS-B", options=options)
     v = found.x
-    v = _newton(task, v)
     steepest = float(np.abs(value_and_slope(v)[1]).max())
     rounding = LEAST_SLOPE * (1.0 + float(np.abs(task.x.data if sparse.issparse(task.x) else task.x).max()))
     return Fitted(v[:d].copy(), float(v[d]), int(found.nit), steepest <= max(10.0 * tol, rounding), np.nan)
 
 
-def _newton(task: Task, v: Array) -> Array:
-    """A few Newton steps from near the minimum, where the columns are few enough."""
-    d, curvature = task.x.shape[1], LOSSES[task.loss].curvature
-    if d > MOST_COLUMNS or sparse.issparse(task.x) or curvature is None:
-        return v
-    x, ridge = np.column_stack([task.x, np.ones(len(task.y))]), np.append(np.ones(d), 0.0)
-    free = d + int(task.fit_intercept)
-    with one_blas_thread:
-        for _ in range(NEWTON_STEPS):
-            margins = task.y * (x @ v)
-            gradient = x.T @ (task.cost * LOSSES[task.loss].slope(margins) * task.y) + ridge * v
-            hessian = x.T @ (x * (task.cost * curvature(margins))[:, None]) + np.diag(ridge)
-            try:
-                step = np.zeros(d + 1)
-                step[:free] = cho_solve(cho_factor(hessian[:free, :free]), gradient[:free])
-            except LinAlgError:
-                return v
-            now, share = _objective(task, x, v), 1.0
-            while _objective(task, x, v - share * step) > now * (1.0 + 1e-14) and share > 1e-6:
-                share /= 2.0
-            v = v - share * step
-    return v
+def by_newton(
+    x: Array, codes: Any, roles: Array, cost: Array, *, loss: str, fit_intercept: bool, tol: float, max_iter: int
+) -> list[Fitted]:
+    """A smooth loss for each problem between classes (see `together.minimise`); the intercept is not penalised.
+
+    Narrow tables are solved to rounding, wide ones to `tol`.
+    """
+    if x.shape[1] <= NARROW_COLUMNS:
+        return in_threads(
+            lambda k: _by_newton(x, roles[codes, k], cost, loss, fit_intercept, max_iter), range(roles.shape[1])
+        )
+    found = together.minimise(
+        x, codes, roles, cost, loss=loss, ridge=1.0, fit_intercept=fit_intercept, tol=tol, max_iter=max_iter
+    )
+    return [Fitted(one.w, one.b, one.n_iter, one.gradient <= max(tol, LEAST_SLOPE), np.nan) for one in found]
 
 
-def _objective(task: Task, x: Array, v: Array) -> float:
-    return float(0.5 * v[:-1] @ v[:-1] + task.cost @ LOSSES[task.loss].value(task.y * (x @ v)))
+def _by_newton(x: Array, sides: Any, cost: Array, loss: str, fit_intercept: bool, max_iter: int) -> Fitted:
+    from heldout.linear import newton
+
+    rows = np.flatnonzero(sides)
+    sign, cost = sides[rows].astype(np.float64), cost[rows]
+    total = float(cost.sum())
+    mean, squares = newton.column_moments(x, rows, cost / total, fit_intercept)
+    scale = np.sqrt(squares + 1.0 / total)
+    limits = (1.0 / total, fit_intercept, 0.0, newton.LOSSES[loss], TO_ROUNDING, max_iter)
+    w, b, n_iter, gradient = newton.minimise(x, rows, sign, cost / total, mean, scale, *limits)
+    return Fitted(w, float(b), max(1, n_iter), gradient <= LEAST_SLOPE, np.nan)
 
 
 def by_sgd(task: Task, *, average: bool, max_iter: int, seed: int) -> Fitted:

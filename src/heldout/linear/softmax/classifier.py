@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping
 from numbers import Real
@@ -16,12 +17,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
-from heldout.linear.blocks import Map, split_rows, threads
+from heldout.linear.blocks import Map, in_threads, split_rows, threads
+from heldout.linear.minimum import Minimum
 from heldout.linear.softmax.loss import Array, Codes, class_differences, log_softmax
 from heldout.linear.softmax.objective import Objective
-from heldout.linear.softmax.one_vs_rest import solve_together
 from heldout.linear.softmax.solvers import SOLVERS, Outcome
-from heldout.linear.softmax.standardise import Standardised, quick_copies, standardise
+from heldout.linear.softmax.standardise import Standardised, common_scale, quick_copies, standardise
 from heldout.linear.states import (
     Labels,
     class_weight_from_state,
@@ -33,6 +34,8 @@ from heldout.linear.states import (
     labels_to_state,
     row_weights,
 )
+from heldout.linear.together import WIDEST
+from heldout.linear.together import minimise as minimise_together
 from heldout.linear.triangular import block_rows
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ NEWTON_STEPS, PRODUCTS = 8, 60  # what either took on the tables of the benchmar
 SPARSE_BLOCKS, SPARSE_WORK = 8, 2**19  # at most; multiplications that make a block
 PRODUCT_COST = 8.0  # of one multiplication in a product with a vector, which waits for memory, against one in a Gram
 LEAST_SHARE = 1e-10  # of a class whose rows all have weight zero: its probability starts and stays near nothing
-LARGE_TOGETHER = 2**20  # numbers in a table from which several targets are fitted together
+SMALL = 2**20  # numbers in a table of two classes that is solved by compiled code on one core
 NEWTON_LARGEST = 4000  # unknowns whose Hessian is still worth its memory
 
 
@@ -144,6 +147,11 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = weights * class_weights(self.class_weight, self.classes_, codes, weights)[codes]
         if not weights.all():  # rows without weight are as if absent
             X, codes, weights = X[weights > 0.0], codes[weights > 0.0], weights[weights > 0.0]
+        if len(self.classes_) == 2 and self._is_small(X.shape[0], X.shape[1], sparse.issparse(X)):
+            found = self._smallest(X, np.arange(len(codes)), codes, weights)
+            self.coef_, self.intercept_, self.n_iter_ = found.w[None, :], np.array([found.b]), found.n_iter
+            self._warn_unless_converged(found)
+            return self
         total = float(weights.sum())
         weights /= total
         strength = 1.0 / (self.C * total)
@@ -172,7 +180,9 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _solve(self, columns: Standardised, codes: Codes, weights: Array, strength: float, map_: Map) -> Outcome:
         n_classes, p = len(self.classes_), len(columns.scale)
         l1 = self.l1_ratio * strength
-        solver = choose_solver(columns, n_classes, l1 > 0.0) if self.solver == "auto" else self.solver
+        n, width = columns.x.shape[0], columns.width
+        stored = columns.x.nnz if sparse.issparse(columns.x) else n * width
+        solver = choose_solver(n, width, stored, n_classes, l1 > 0.0) if self.solver == "auto" else self.solver
         # The L1 norm is that of all classes' coefficients, the L2 norm also that of the free scores' (Helmert's basis).
         all_classes = l1 > 0.0 or (solver == "newton-cg" and sparse.issparse(columns.x))
         basis = np.eye(n_classes) if all_classes and n_classes > 2 else class_differences(n_classes)
@@ -207,7 +217,7 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         warnings.warn(f"{found} Set a finite C.", ConvergenceWarning, stacklevel=3)
         return True
 
-    def _warn_unless_converged(self, outcome: Outcome) -> None:
+    def _warn_unless_converged(self, outcome: Outcome | Minimum) -> None:
         if outcome.gradient <= self.tol:
             return
         advice = "raise max_iter" if outcome.n_iter >= self.max_iter else "rounding allows no further step, raise tol"
@@ -218,37 +228,64 @@ class SoftmaxClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             stacklevel=3,
         )
 
-    def fit_one_vs_rest(self, X: Any, targets: Codes, sample_weight: ArrayLike | None = None) -> list[Any]:
-        """Fitted copies of this learner for several targets of 0 and 1 (K, n) on the same rows `X` (n, p).
+    def fit_many(self, X: Any, codes: Codes, roles: Array, sample_weight: ArrayLike | None = None) -> list[Any] | None:
+        """Fitted copies of this learner, one for each two-class problem between the classes of `codes` (n,), or None.
 
-        Each minimises what `fit` would. Dense tables too large for the exact Hessian are fitted as one problem, whose
-        products with the rows are matrix products; others one after the other.
+        `roles` (classes, problems) tells on which side a class is: 1, -1, or 0 for no part. Each copy minimises what
+        `fit` would. Small problems go to compiled code side by side; large ones are one matrix problem. None: nothing
+        is gained over one fit after the other.
         """
         self._check_parameters()
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, order="C")
         weights = row_weights(sample_weight, X)
         weights = np.ones(X.shape[0]) if weights is None else weights
-        total = float(weights.sum())
-        strength = 1.0 / (self.C * total)
-        with threads(_worth_threads(X)) as map_:
-            floor = 4.0 * strength
-            columns = standardise(X, weights / total, floor=floor, fit_intercept=self.fit_intercept, map_=map_)
-            quick = self.solver == "newton-cg" or (self.solver == "auto" and _prefers_products(columns))
-            plain = self.class_weight is not None or self.l1_ratio > 0.0 or np.isinf(self.C)
-            if sparse.issparse(X) or plain or not quick or not weights.all():
-                return [clone(self).fit(X, target, sample_weight) for target in targets]
-            runs, limits = _runs(columns, len(targets)), (self.tol, int(self.max_iter))
-            shares = weights / total
-            found = solve_together(columns, targets.astype(np.float64), shares, runs, strength, *limits, map_)
-        coef, intercept, n_iter, gradient = found
-        self._warn_unless_converged(Outcome(coef, n_iter, gradient))
-        return [self._copy_with(coef[k : k + 1], intercept[k : k + 1], n_iter) for k in range(len(targets))]
+        plain = self.l1_ratio == 0.0 and np.isfinite(self.C) and self.solver in ("auto", "newton", "newton-cg")
+        if sparse.issparse(X) or not plain or self.class_weight is not None or not weights.all():
+            return None
+        X = np.ascontiguousarray(X, dtype=np.float64)
+        most = int((np.bincount(codes) @ (roles != 0)).max())
+        if self._is_small(most, X.shape[1], False):
+            work = functools.partial(self._one_of_many, X, codes, roles, weights)
+            found = in_threads(work, range(roles.shape[1]))
+        elif X.shape[1] > WIDEST or self.solver == "newton":
+            return None
+        else:
+            ridge, tol, max_iter, ones = 1.0 / self.C, float(self.tol), int(self.max_iter), bool(self.fit_intercept)
+            found = minimise_together(
+                X, codes, roles, weights, loss="log", ridge=ridge, fit_intercept=ones, tol=tol, max_iter=max_iter
+            )
+        self._warn_unless_converged(max(found, key=lambda one: one.gradient))
+        return [self._copy_with(one) for one in found]
 
-    def _copy_with(self, coef: Array, intercept: Array, n_iter: int) -> SoftmaxClassifier:
+    def _one_of_many(self, X: Array, codes: Codes, roles: Array, weights: Array, k: int) -> Minimum:
+        sides = roles[codes, k]
+        rows = np.flatnonzero(sides)
+        return self._smallest(X, rows, (sides[rows] > 0).astype(np.intp), weights[rows])
+
+    def _is_small(self, n: int, p: int, is_sparse: bool) -> bool:
+        """Whether Newton's method for two classes of such a table is compiled as a whole."""
+        plain = not is_sparse and self.l1_ratio == 0.0 and np.isfinite(self.C) and n * p <= SMALL
+        chosen = choose_solver(n, p + 1, n * (p + 1), 2, False) if self.solver == "auto" else self.solver
+        return bool(plain and chosen == "newton")
+
+    def _smallest(self, X: Array, rows: Codes, codes: Codes, weights: Array) -> Minimum:
+        """Logistic regression on some rows of a small table, with weights (rows,) above zero."""
+        from heldout.linear.newton import LOSSES, column_moments, minimise
+
+        total = float(weights.sum())
+        shares, strength = weights / total, 1.0 / (self.C * total)
+        mean, squares = column_moments(X, rows, shares, bool(self.fit_intercept))
+        scale = common_scale(squares, 4.0 * strength)
+        positive = max(float(shares[codes == 1].sum()), LEAST_SHARE)
+        start = np.log(positive / max(1.0 - positive, LEAST_SHARE))
+        sign = np.where(codes == 1, 1.0, -1.0)
+        limits = (bool(self.fit_intercept), start, LOSSES["log"], float(self.tol), int(self.max_iter))
+        return Minimum(*minimise(X, rows, sign, shares, mean, scale, strength, *limits))
+
+    def _copy_with(self, found: Minimum) -> SoftmaxClassifier:
         """A learner as `fit` would leave it, for the classes 0 and 1."""
         learner: SoftmaxClassifier = clone(self)
-        learner.classes_, learner.n_features_in_, learner.n_iter_ = np.arange(2), coef.shape[1], n_iter
-        learner.coef_, learner.intercept_ = coef.copy(), intercept.copy()
+        learner.classes_, learner.n_features_in_, learner.n_iter_ = np.arange(2), len(found.w), found.n_iter
+        learner.coef_, learner.intercept_ = found.w[None, :].copy(), np.array([found.b])
         return learner
 
     def decision_function(self, X: Any) -> Array:
@@ -324,25 +361,18 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def choose_solver(columns: Standardised, n_classes: int, absolute: bool) -> str:
+def choose_solver(n: int, width: int, stored: int, n_classes: int, absolute: bool) -> str:
     """The solver that should be quicker, by counting multiplications.
 
     Newton: 8 steps of a Gram matrix for each pair of classes and one Cholesky factor. By conjugate gradients: 60
     products of the table with vectors there and back for each class but one.
     """
-    n, q = columns.x.shape[0], columns.width
-    stored = columns.x.nnz if sparse.issparse(columns.x) else n * q
-    unknowns = (n_classes - 1) * q
+    unknowns = (n_classes - 1) * width
     pairs = n_classes * (n_classes - 1) / 2
-    newton_cost = NEWTON_STEPS * (pairs * n * q * q / 2 + unknowns**3 / 6)
+    newton_cost = NEWTON_STEPS * (pairs * n * width * width / 2 + unknowns**3 / 6)
     products_cost = PRODUCTS * PRODUCT_COST * 2 * stored * (n_classes - 1)
     newton = not absolute and unknowns <= NEWTON_LARGEST and newton_cost <= products_cost
     return "newton" if newton else "newton-cg"
-
-
-def _prefers_products(columns: Standardised) -> bool:
-    """Whether logistic regression takes conjugate gradients here."""
-    return choose_solver(columns, 2, False) == "newton-cg" or columns.x.shape[0] * columns.width >= LARGE_TOGETHER
 
 
 def _worth_threads(X: Any) -> int:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from heldout.linear.minimum import ROUNDING, SHORTEST, SUFFICIENT
 from heldout.linear.softmax.loss import Array
 from heldout.linear.softmax.objective import Evaluation, Objective, inner
 from heldout.linear.softmax.preconditioning import Preconditioner, precondition
 
-SUFFICIENT = 1e-4  # Armijo: the least share of the decrease that the slope promises
-SHORTEST = 2.0**-30  # of a step
-ROUNDING = 1e-14  # relative change of the objective below which only the gradient tells better from worse
 LOOSEST, TIGHTEST = 0.5, 0.05  # a direction leaves at most this share of the gradient; near the end, the smaller
 MOST_PRODUCTS = 250  # with the Hessian, for one direction
 WORN = 8  # products for one direction that make a new preconditioner worth its work

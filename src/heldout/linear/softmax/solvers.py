@@ -9,9 +9,9 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 
+from heldout.linear.minimum import ROUNDING, SHORTEST, SUFFICIENT
 from heldout.linear.softmax.loss import Array
 from heldout.linear.softmax.objective import Objective
-from heldout.linear.softmax.proximal import ROUNDING, SHORTEST, SUFFICIENT
 from heldout.linear.softmax.proximal import minimise as by_conjugate_gradients
 
 MEMORY = 20  # pairs of steps that L-BFGS remembers

@@ -92,7 +92,7 @@ def standardise(
     if fit_intercept:
         mean = np.sum(map_(lambda run: weights[run] @ X[run], runs), axis=0)
     squares = map_(functools.partial(_squares, X, mean, weights), runs)
-    return Standardised(X, mean, _scale(np.sum(squares, axis=0), floor), fit_intercept)
+    return Standardised(X, mean, common_scale(np.sum(squares, axis=0), floor), fit_intercept)
 
 
 def _squares(X: Array, mean: Array, weights: Array, run: slice) -> Array:
@@ -101,7 +101,8 @@ def _squares(X: Array, mean: Array, weights: Array, run: slice) -> Array:
         return np.asarray(weights[run] @ (X[run] - mean) ** 2)
 
 
-def _scale(squares: Array, floor: float) -> Array:
+def common_scale(squares: Array, floor: float) -> Array:
+    """sqrt(squares + floor) (p,), and 1 where that is zero."""
     scale = np.sqrt(squares + floor)
     too_large = np.flatnonzero(~np.isfinite(scale))
     if len(too_large):
@@ -115,6 +116,6 @@ def _standardise_sparse(X: Any, weights: Array, floor: float, fit_intercept: boo
 
     merged = merge_singles(X) if merge else None
     x = X if merged is None else merged.x
-    scale = _scale(column_squares(x.indptr, x.indices, x.data, weights, x.shape[1]), floor)
+    scale = common_scale(column_squares(x.indptr, x.indices, x.data, weights, x.shape[1]), floor)
     scaled = sparse.csr_array((divided(x.indices, x.data, scale), x.indices, x.indptr), shape=x.shape)
     return Standardised(scaled, np.zeros(x.shape[1]), scale, fit_intercept, merged)

@@ -49,11 +49,11 @@ def _add_rows(x: Array, y: Array, weights: Array, shift: Array, low: int, high: 
                     z[k, j] *= root
         for i in range(0, width, TALL):
             for j in range(i // WIDE * WIDE, width, WIDE):  # from the diagonal on
-                _add_tile(z, n, i, j, total)
+                add_tile(z, n, i, j, total)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _add_tile(typing_context: Any, z: Any, n: Any, i: Any, j: Any, total: Any) -> Any:
+def add_tile(typing_context: Any, z: Any, n: Any, i: Any, j: Any, total: Any) -> Any:
     """total[i : i + TALL, j : j + WIDE] += z[:n, i : i + TALL].T @ z[:n, j : j + WIDE], both in C order.
 
     Written in LLVM's own terms because its vectoriser does not keep a tile in registers.
