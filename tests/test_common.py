@@ -63,7 +63,7 @@ LEARNERS: list[Any] = [
     OneVsOneClassifier(MarginClassifier(loss="squared-hinge", tol=1e-9), decoding="confidence"),
     OneVsOneClassifier(decoding="coupling", coupling="hastie-tibshirani"),
     OneVsRestClassifier(),
-    OneVsRestClassifier(SoftmaxClassifier(solver="newton-cg", tol=1e-8)),
+    OneVsRestClassifier(SoftmaxClassifier(solver="newton-cg", tol=1e-10)),
     NearestNeighborsClassifier(),
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
