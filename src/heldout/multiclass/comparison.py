@@ -71,12 +71,12 @@ class Comparison(Printed):
         if ahead.p_value <= LEVEL:
             return (
                 f"{best.name} is better than {ahead.other} by {ahead.gain:.2%} of the rows held out, "
-                f"more than chance (p = {number(ahead.p_value)})."
+                f"more than chance (p = {ahead.p_value:.2g})."
             )
         quickest = min(self.contenders, key=lambda one: one.seconds)
         return (
             f"{best.name} and {ahead.other} cannot be told apart on {self.n_validation:,} rows ({ahead.gain:.2%}, "
-            f"p = {number(ahead.p_value)}); the quickest to fit is {quickest.name}."
+            f"p = {ahead.p_value:.2g}); the quickest to fit is {quickest.name}."
         )
 
     def _table(self) -> Sheet:
