@@ -14,7 +14,7 @@ from scipy.stats import ortho_group, skew
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 
-from heldout import NearestNeighborsClassifier, Study, curse_of_dimensionality
+from heldout import NearestNeighborsClassifier, NearestNeighborsRegressor, Study, curse_of_dimensionality
 from heldout.errors import InputError
 from heldout.neighbors import curse
 
@@ -167,3 +167,12 @@ def test_a_study_says_it_of_learners_that_go_by_distances() -> None:
     assert {finding.learner for finding in said} == {"NearestNeighborsClassifier"}
     assert {finding.code for finding in said} >= {"H301", "H302", "H303"}
     assert next(f for f in said if f.code == "H304").evidence["column"] == "heavy"
+
+
+def test_a_study_says_how_many_of_the_nearest_a_graph_finds() -> None:
+    pytest.importorskip("faiss", reason="the extra faiss is not installed")
+    rng = np.random.default_rng(8)
+    frame = pl.DataFrame({f"x{j}": rng.normal(size=400) for j in range(4)}).with_columns(y=rng.normal(size=400))
+    study = Study(frame, target="y", learners=[NearestNeighborsRegressor(algorithm="hnsw")]).fit()
+    said = next(finding for finding in study.findings if finding.code == "H307")
+    assert "of the nearest rows of a sample" in said.message

@@ -1,4 +1,4 @@
-"""H301 to H304: do the distances that nearest neighbours go by tell rows apart?"""
+"""H301 to H304, H307: do the distances that nearest neighbours go by tell rows apart?"""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Distances(Check):
         from heldout.neighbors.curse import neighbourhood
 
         for item in learners:
+            if isinstance(item.estimator.index_, Graph):
+                yield Finding("H307", "Approximate neighbours", "info", str(item.estimator.index_), item.name)
             rows, metric = item.estimator.index_.rows, item.estimator.effective_metric_
             if len(rows) >= 20:
                 names = evidence.columns or tuple(f"column {j}" for j in range(rows.shape[1]))

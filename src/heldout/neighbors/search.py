@@ -258,10 +258,3 @@ def _candidates_within(index: Index, queries: Array, radius: float) -> list[Arra
 
     ids, counts, full = candidates_within(index.rounded, _rounded_queries(index, queries), radius, ROOM)
     return [None if full[i] else ids[i, : counts[i]] for i in range(len(queries))]
-
-
-def rows_searched(index: Index) -> str:
-    """How the rows are searched, in words."""
-    if index.tree is not None:
-        return "k-d tree"
-    return "bytes, then exactly" if index.rounded is not None else "all, exactly"
