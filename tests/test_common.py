@@ -25,6 +25,7 @@ from heldout.linear.squares.regression import LinearRegression
 from heldout.multiclass.one_vs_one import OneVsOneClassifier
 from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 LEARNERS: list[Any] = [
     BaselineRegressor(),
@@ -64,6 +65,10 @@ LEARNERS: list[Any] = [
     OneVsOneClassifier(decoding="coupling", coupling="hastie-tibshirani"),
     OneVsRestClassifier(),
     OneVsRestClassifier(SoftmaxClassifier(solver="newton-cg", tol=1e-10)),
+    DecisionTreeClassifier(),
+    DecisionTreeClassifier(criterion="entropy", max_leaf_nodes=3, ccp_alpha=0.01),
+    DecisionTreeRegressor(),
+    DecisionTreeRegressor(splitter="histogram", min_weight_fraction_leaf=0.05, max_depth=4),
     NearestNeighborsClassifier(),
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
@@ -273,6 +278,20 @@ NONSENSE: dict[str, Any] = {
     "properties": np.zeros((4, 1)),
     "n_rows": 0,
     "default": "yes",
+    "criterion": "guess",
+    "splitter": "axe",
+    "max_depth": 0,
+    "max_leaf_nodes": 1,
+    "min_samples_split": 1,
+    "min_samples_leaf": 0,
+    "min_weight_fraction_leaf": 0.7,
+    "min_impurity_decrease": -1.0,
+    "max_features": 1000,
+    "monotonic_cst": [5],
+    "categorical_features": [1000],
+    "categories": {"0": ["b", "a"]},
+    "ccp_alpha": -1.0,
+    "tree": {},
     "n_neighbors": 0,
     "weights": "near",
     "algorithm": "oracle",

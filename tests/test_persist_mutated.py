@@ -112,6 +112,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
     "OneVsOneClassifier": lambda: learner("OneVsOneClassifier"),
     "OneVsRestClassifier": lambda: learner("OneVsRestClassifier"),
+    "DecisionTreeRegressor": lambda: learner("DecisionTreeRegressor"),
+    "DecisionTreeClassifier": lambda: learner("DecisionTreeClassifier"),
     "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
     "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
 }

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from heldout.seal import SealedTest
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
+    from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 _PLACES = {
     "Study": "heldout.study",
@@ -83,6 +84,8 @@ _PLACES = {
     "kl_divergence": "heldout.linear.softmax.divergence",
     "NearestNeighborsClassifier": "heldout.neighbors.estimators",
     "NearestNeighborsRegressor": "heldout.neighbors.estimators",
+    "DecisionTreeClassifier": "heldout.trees.tree",
+    "DecisionTreeRegressor": "heldout.trees.tree",
     "curse_of_dimensionality": "heldout.neighbors.curse",
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
@@ -103,6 +106,8 @@ __all__ = [
     "BaselineClassifier",
     "BaselineRegressor",
     "Check",
+    "DecisionTreeClassifier",
+    "DecisionTreeRegressor",
     "ElasticNet",
     "Encoder",
     "Evidence",

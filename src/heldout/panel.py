@@ -53,6 +53,8 @@ LEARNERS: dict[str, Entry] = {
         ),
         Entry("OneVsOneClassifier", "One-vs-one", CLASSIFICATION, "multiclass.one_vs_one", tried=False),
         Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest", tried=False),
+        Entry("DecisionTreeRegressor", "Decision tree", REGRESSION, "trees.tree", tried=False),
+        Entry("DecisionTreeClassifier", "Decision tree", CLASSIFICATION, "trees.tree", tried=False),
         Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=False),
         Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=False),
     )

@@ -1,0 +1,115 @@
+"""From checked rows to a tree: codes, targets and limits as the compiled code takes them, and its sums as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from heldout.trees.binning import Binned
+from heldout.trees.criteria import CRITERIA, ENTROPY, GINI, POISSON
+from heldout.trees.nodes import Tree
+from heldout.trees.splitting import Rules
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+NO_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is predicted: class codes (n,) of `n_classes`, or numbers (n,) about their mean `centre`."""
+
+    codes: Array
+    values: Array
+    n_classes: int
+    centre: float
+
+    @classmethod
+    def of_classes(cls, codes: Array, n_classes: int) -> Target:
+        return cls(codes.astype(np.uint32), np.empty(0), n_classes, 0.0)
+
+    @classmethod
+    def of_numbers(cls, y: Array, criterion: str) -> Target:
+        """Squared errors are measured about the mean, so that large numbers lose no digits."""
+        centre = 0.0 if criterion == "poisson" else float(y.mean())
+        return cls(np.empty(0, dtype=np.uint32), y - centre, 0, centre)
+
+    def of(self, rows: Array) -> Target:
+        """The same for some rows."""
+        codes, values = (part[rows] if len(part) else part for part in (self.codes, self.values))
+        return replace(self, codes=codes, values=values)
+
+    @property
+    def n_sums(self) -> int:
+        return self.n_classes or 2
+
+    def extras(self, criterion: int) -> Array:
+        """What each number adds to the impurity however the rows are divided."""
+        if self.n_classes:
+            return np.empty(0)
+        if criterion == POISSON:
+            return np.where(self.values > 0.0, self.values * np.log(np.where(self.values > 0.0, self.values, 1.0)), 0.0)
+        return self.values**2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a node is not divided, and what is looked at."""
+
+    criterion: str
+    max_depth: int = NO_LIMIT
+    least_to_split: int = 2
+    least_rows: int = 1
+    least_weight: float = 0.0
+    least_decrease: float = 0.0
+    most_leaves: int = 0
+    n_tried: int = NO_LIMIT
+    at_random: bool = False
+
+    def rules(self, n_columns: int, weight: float) -> Rules:
+        """As the compiled code takes them, for rows of this weight."""
+        own = {**vars(self), "criterion": CRITERIA[self.criterion], "n_tried": min(self.n_tried, n_columns)}
+        return Rules(**{**own, "least_decrease": self.least_decrease * weight})
+
+
+def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limits: Limits, seed: int) -> Tree:
+    """A tree of the rows with a weight (n,) above zero."""
+    from heldout.trees.grow import Columns, grow
+    from heldout.trees.histogram import Rows, room_for
+
+    columns = Columns(
+        binned.codes, binned.n_codes, binned.low, binned.high, binned.starts, binned.categorical, monotonic
+    )
+    rules = limits.rules(len(binned.codes), float(weights.sum()))
+    ids = np.flatnonzero(weights > 0.0).astype(np.uint32)
+    extras = target.extras(rules.criterion)
+    labels, values, extras = (of[ids] if len(of) else of for of in (target.codes, target.values, extras))
+    rows = Rows(ids, labels, values, extras, weights[ids])
+    spare = Rows(*(np.empty_like(values) for values in rows))
+    room = room_for(int(binned.n_codes.max()), target.n_sums)
+    nodes, m = grow(columns, rows, spare, room, rules, seed)
+    sums, extra = nodes.sums[:m], nodes.extra[:m]
+    weight = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
+    value = sums / weight[:, None] if target.n_classes else sums[:, 1:] / weight[:, None]
+    impurity = _impurity(rules.criterion, value, extra / weight)
+    by_set = nodes.categories[:m] >= 0
+    categories = np.where(by_set, np.cumsum(by_set) - 1, -1).astype(np.int32)
+    first = (nodes.feature[:m].copy(), nodes.threshold[:m].copy(), nodes.left[:m].copy(), nodes.missing_left[:m].copy())
+    return Tree(
+        *first, categories, nodes.sets[:m][by_set], value + target.centre, impurity, weight, nodes.n_rows[:m].copy()
+    )
+
+
+def _impurity(criterion: int, value: Array, extra: Array) -> Array:
+    """Of every node (m,), from its values and its rows' mean extra."""
+    if criterion == GINI:
+        return np.asarray(1.0 - (value**2).sum(axis=1))
+    if criterion == ENTROPY:
+        logs = np.log2(np.where(value > 0.0, value, 1.0))
+        return np.asarray(-(value * logs).sum(axis=1) + 0.0)
+    mean = value[:, 0]
+    if criterion == POISSON:
+        return np.asarray(extra - np.where(mean > 0.0, mean * np.log(np.where(mean > 0.0, mean, 1.0)), 0.0))
+    return np.asarray(np.maximum(extra - mean**2, 0.0))

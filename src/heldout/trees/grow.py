@@ -1,0 +1,340 @@
+"""A tree from binned rows: find the best cut of a node, divide its rows, go on with the children."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numba import njit
+
+from heldout.trees.criteria import kept, weight_of, whole
+from heldout.trees.histogram import Groups, Rows, group_rows
+from heldout.trees.splitting import BEYOND, Rules, best_cut, best_subset
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+ROUNDING = 1e-12  # of what a node keeps, below which a gain or an impurity is none
+# A cut: the column, the codes on either side, where missing rows go (1: left). A node that waits: itself, its rows'
+# ends and its depth besides.
+COLUMN, BELOW, ABOVE, MISSING, NODE, START, STOP, DEPTH = range(8)
+
+
+class Columns(NamedTuple):
+    """Codes (p, n), how many there are in each column, and the values from `low` to `high` that a code stands for."""
+
+    codes: Array
+    n_codes: Array
+    low: Array
+    high: Array
+    starts: Array  # where a column's codes begin in `low` and `high`
+    categorical: Array
+    monotonic: Array  # 1 rising, -1 falling, 0 neither
+
+
+class Nodes(NamedTuple):
+    """Room for nodes, longer than what is used; as in `nodes.Tree`, but with sums and extras of the rows."""
+
+    feature: Array
+    threshold: Array
+    left: Array
+    missing_left: Array
+    categories: Array
+    sets: Array  # (m, 8); a node's own row, where categories divide it
+    sums: Array  # (m, S)
+    extra: Array
+    n_rows: Array
+
+
+class Waiting(NamedTuple):
+    """Nodes that will be divided, and by which cut."""
+
+    cuts: Array  # (w, 8) int64
+    gains: Array
+    bounds: Array  # (w, 2) between which the node's values lie
+    sets: Array  # (w, 8) uint32
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def next_random(state: Array) -> Any:
+    """64 random bits (S. Vigna's splitmix64)."""
+    state[0] += GOLDEN
+    z = state[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def below(state: Array, n: int) -> int:
+    """A random whole number from 0 to n - 1."""
+    return int(((next_random(state) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def grow(columns: Columns, rows: Rows, spare: Rows, room: Groups, rules: Rules, seed: int) -> tuple[Nodes, int]:
+    """The nodes of a tree of these rows, and how many there are. `rows` are put in another order; `spare` is room.
+
+    With `most_leaves` the node that gains most is divided first, otherwise the last.
+    """
+    state = np.array([seed], dtype=np.uint64)
+    n_sums, n = room.sums.shape[0], len(rows.ids)
+    nodes, waiting = _new_nodes(256, n_sums), _new_waiting(64)
+    order = np.arange(len(columns.codes))
+    nodes.extra[0] = _add_up(rows, 0, n, nodes.sums[0])
+    n_nodes, n_waiting, n_leaves = 1, 0, 1
+    bounds = np.array([[-np.inf, np.inf], [-np.inf, np.inf]])
+    nodes.n_rows[0] = n
+    n_waiting += _look_at(0, 0, n, 0, bounds[0], columns, rows, room, rules, nodes, order, state, waiting, 0)
+    while n_waiting > 0 and not 0 < rules.most_leaves <= n_leaves:
+        at = n_waiting - 1
+        if rules.most_leaves > 0:
+            for other in range(n_waiting):
+                if waiting.gains[other] > waiting.gains[at]:
+                    at = other
+        cut, chosen = waiting.cuts[at].copy(), waiting.sets[at].copy()
+        bounds[0, :], bounds[1, :] = waiting.bounds[at], waiting.bounds[at]
+        n_waiting -= 1
+        waiting.cuts[at, :], waiting.gains[at] = waiting.cuts[n_waiting], waiting.gains[n_waiting]
+        waiting.bounds[at, :], waiting.sets[at, :] = waiting.bounds[n_waiting], waiting.sets[n_waiting]
+        if n_nodes + 2 > len(nodes.feature):
+            nodes = _longer_nodes(nodes)
+        if n_waiting + 2 > len(waiting.gains):
+            waiting = _longer_waiting(waiting)
+        middle = _divide(cut, chosen, columns, rows, spare, nodes, n_nodes, rules.criterion)
+        _narrow(bounds, cut, columns, nodes, n_nodes, rules.criterion)
+        n_nodes += 2
+        n_leaves += 1
+        for side in range(2):
+            low, high = (cut[START], middle) if side == 0 else (middle, cut[STOP])
+            n_waiting += _look_at(
+                n_nodes - 2 + side, low, high, cut[DEPTH] + 1, bounds[side], columns, rows, room, rules, nodes, order,
+                state, waiting, n_waiting,
+            )  # fmt: skip
+    return nodes, n_nodes
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look_at(
+    node: int, low: int, high: int, depth: int, bounds: Array, columns: Columns, rows: Rows, room: Groups,
+    rules: Rules, nodes: Nodes, order: Array, state: Array, waiting: Waiting, place: int,
+) -> int:  # fmt: skip
+    """1 where the node is to be divided, by the cut that then stands at `place` of those waiting; otherwise 0."""
+    total, count = nodes.sums[node], high - low
+    weight = weight_of(rules.criterion, total)
+    holds = kept(rules.criterion, total)
+    of_all = whole(rules.criterion, weight, nodes.extra[node])
+    if of_all - holds <= ROUNDING * max(abs(of_all), abs(holds)):
+        return 0
+    if depth >= rules.max_depth or count < rules.least_to_split or count < 2 * rules.least_rows:
+        return 0
+    cut, best, tried, left_over = waiting.cuts[place], -np.inf, 0, len(order)
+    enough = of_all - ROUNDING * max(abs(of_all), abs(holds))  # the children are pure
+    taken = np.zeros(256, dtype=np.bool_)
+    while left_over > 0 and tried < rules.n_tried and best < enough:
+        at = len(order) - left_over
+        if rules.n_tried < len(order):
+            other = at + below(state, left_over)
+            order[at], order[other] = order[other], order[at]
+        left_over -= 1
+        j = order[at]
+        n_groups = group_rows(columns.codes[j], columns.n_codes[j], rows, low, high, rules.least_rows > 1, room)
+        if n_groups < 2:
+            continue
+        tried += 1
+        if columns.categorical[j]:
+            value = best_subset(rules, room, n_groups, total, count, bounds[0], bounds[1], taken)
+            if value > best:
+                best = value
+                cut[COLUMN] = j
+                _keep_set(waiting.sets[place], room, taken, n_groups)
+            continue
+        if rules.at_random:
+            n_groups = _at_one_place(room, n_groups, columns, j, state)
+        value, a, b, missing = best_cut(
+            rules, room, n_groups, total, count, columns.monotonic[j], bounds[0], bounds[1], best
+        )
+        if value > best:
+            best = value
+            cut[COLUMN], cut[BELOW], cut[ABOVE], cut[MISSING] = j, a, b, 1 if missing else 0
+    gain = best - holds
+    if not gain > ROUNDING * max(abs(best), abs(holds)) or gain < rules.least_decrease:
+        return 0
+    cut[NODE], cut[START], cut[STOP], cut[DEPTH] = node, low, high, depth
+    waiting.gains[place], waiting.bounds[place, 0], waiting.bounds[place, 1] = gain, bounds[0], bounds[1]
+    return 1
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _keep_set(chosen: Array, room: Groups, taken: Array, n_groups: int) -> None:
+    chosen[:] = 0
+    for g in range(n_groups):
+        if taken[g]:
+            chosen[room.codes[g] // 32] |= np.uint32(1) << np.uint32(room.codes[g] % 32)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _at_one_place(room: Groups, n_groups: int, columns: Columns, j: int, state: Array) -> int:
+    """Two groups, cut at a value drawn evenly between the node's least and greatest, beside that of missing rows."""
+    first = 1 if room.codes[0] == 0 else 0
+    if n_groups - first < 2:
+        return n_groups
+    start = columns.starts[j]
+    least, most = columns.high[start + room.codes[first]], columns.low[start + room.codes[n_groups - 1]]
+    cut = least + np.float64(next_random(state) >> np.uint64(11)) / 9007199254740992.0 * (most - least)
+    place = first
+    while place + 2 < n_groups and columns.low[start + room.codes[place + 1]] <= cut:
+        place += 1
+    for to, where in ((first, place), (first + 1, n_groups - 1)):
+        for s in range(len(room.sums)):
+            room.sums[s, to] = room.sums[s, where]
+        room.counts[to] = room.counts[where]
+    room.codes[first], room.codes[first + 1] = room.codes[place], room.codes[place + 1]
+    return first + 2
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _divide(
+    cut: Array, chosen: Array, columns: Columns, rows: Rows, spare: Rows, nodes: Nodes, first: int, criterion: int
+) -> int:
+    """Put the node's rows in order, those that go left before the others, and write it; the place of the first other.
+
+    Its children are the nodes `first` and `first` + 1.
+    """
+    node, j, low, high = cut[NODE], cut[COLUMN], cut[START], cut[STOP]
+    by_set, present = columns.categorical[j], np.zeros(8, dtype=np.uint32)
+    left = np.empty(high - low, dtype=np.bool_)
+    if by_set:
+        n_left = _by_set(columns.codes[j], rows.ids[low:high], chosen, left, present)
+        with_missing = (present[0] & np.uint32(1)) != 0
+    else:
+        n_left, with_missing = _by_cut(columns.codes[j], rows.ids[low:high], cut[BELOW], cut[MISSING] != 0, left)
+    middle = low + n_left
+    _part(rows.ids[low:high], spare.ids, left)
+    _part(rows.weights[low:high], spare.weights, left)
+    if len(rows.labels):
+        _part(rows.labels[low:high], spare.labels, left)
+    else:
+        _part(rows.values[low:high], spare.values, left)
+        _part(rows.extras[low:high], spare.extras, left)
+    for side in range(2):
+        child, start, stop = first + side, middle if side else low, high if side else middle
+        nodes.feature[child], nodes.left[child], nodes.categories[child] = -1, -1, -1
+        nodes.threshold[child], nodes.missing_left[child] = np.nan, False
+        nodes.n_rows[child], nodes.extra[child] = stop - start, _add_up(rows, start, stop, nodes.sums[child])
+    nodes.feature[node], nodes.left[node] = j, first
+    heavier_left = weight_of(criterion, nodes.sums[first]) >= weight_of(criterion, nodes.sums[first + 1])
+    if by_set:
+        missing_left = (chosen[0] & np.uint32(1)) != 0 if with_missing else heavier_left
+        for word in range(8):  # categories that are not here go with the missing ones
+            nodes.sets[node, word] = chosen[word] | (~present[word] if missing_left else np.uint32(0))
+        nodes.categories[node] = 0
+    else:
+        missing_left = cut[MISSING] != 0 if with_missing else heavier_left
+        beneath = columns.high[columns.starts[j] + cut[BELOW]]
+        above = np.inf if cut[ABOVE] == BEYOND else columns.low[columns.starts[j] + cut[ABOVE]]
+        between = beneath / 2.0 + above / 2.0
+        nodes.threshold[node] = between if cut[ABOVE] == BEYOND or beneath <= between < above else beneath
+    nodes.missing_left[node] = missing_left
+    return middle  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _by_cut(column: Array, ids: Array, last: int, missing_left: bool, left: Array) -> tuple[int, bool]:
+    """Which rows go left (n,): codes up to `last`, and 0 as `missing_left` says. How many, and whether there is a 0."""
+    n_left, with_missing = 0, False
+    for i in range(len(ids)):
+        c = column[ids[i]]
+        with_missing |= c == 0
+        left[i] = missing_left if c == 0 else c <= last
+        n_left += left[i]
+    return n_left, with_missing
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _by_set(column: Array, ids: Array, chosen: Array, left: Array, present: Array) -> int:
+    """Which rows go left (n,): those with a `chosen` code. How many; marks the codes that are `present`."""
+    n_left = 0
+    for i in range(len(ids)):
+        c = np.int64(column[ids[i]])
+        bit = np.uint32(1) << np.uint32(c % 32)
+        present[c // 32] |= bit
+        left[i] = (chosen[c // 32] & bit) != 0
+        n_left += left[i]
+    return n_left
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _part(values: Array, spare: Array, left: Array) -> None:
+    """Those that go left first, then the others, both in the order they had."""
+    here, there = 0, 0
+    for i in range(len(values)):
+        values[here], spare[there] = values[i], values[i]
+        here += left[i]
+        there += not left[i]
+    values[here:] = spare[:there]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _add_up(rows: Rows, low: int, high: int, sums: Array) -> float:
+    """The sums (S,) of some rows, and their extras."""
+    sums[:] = 0.0
+    labels, values, extras, weights = rows.labels, rows.values, rows.extras, rows.weights
+    extra = 0.0
+    if len(labels):
+        for i in range(low, high):
+            sums[labels[i]] += weights[i]
+        return extra
+    for i in range(low, high):
+        sums[0] += weights[i]
+        sums[1] += weights[i] * values[i]
+        extra += weights[i] * extras[i]
+    return extra
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _narrow(bounds: Array, cut: Array, columns: Columns, nodes: Nodes, first: int, criterion: int) -> None:
+    """After a cut of a column with an order, the children's values are parted by the mean of the two."""
+    rising = columns.monotonic[cut[COLUMN]]
+    if rising == 0:
+        return
+    middle = 0.0
+    for side in range(2):
+        sums = nodes.sums[first + side]
+        middle += 0.5 * sums[1] / weight_of(criterion, sums)
+    bounds[0, 1 if rising > 0 else 0] = middle
+    bounds[1, 0 if rising > 0 else 1] = middle
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _new_nodes(m: int, n_sums: int) -> Nodes:
+    return Nodes(
+        np.full(m, -1, dtype=np.int32), np.full(m, np.nan), np.full(m, -1, dtype=np.int32),
+        np.zeros(m, dtype=np.bool_), np.full(m, -1, dtype=np.int32), np.zeros((m, 8), dtype=np.uint32),
+        np.zeros((m, n_sums)), np.zeros(m), np.zeros(m, dtype=np.int32),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _longer_nodes(nodes: Nodes) -> Nodes:
+    m, n_sums = nodes.sums.shape
+    longer = _new_nodes(2 * m, n_sums)
+    longer.feature[:m], longer.threshold[:m], longer.left[:m] = nodes.feature, nodes.threshold, nodes.left
+    longer.missing_left[:m], longer.categories[:m] = nodes.missing_left, nodes.categories
+    longer.sets[:m, :], longer.sums[:m, :] = nodes.sets, nodes.sums
+    longer.extra[:m], longer.n_rows[:m] = nodes.extra, nodes.n_rows
+    return longer  # type: ignore[no-any-return]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _new_waiting(m: int) -> Waiting:
+    return Waiting(np.zeros((m, 8), dtype=np.int64), np.zeros(m), np.zeros((m, 2)), np.zeros((m, 8), dtype=np.uint32))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _longer_waiting(waiting: Waiting) -> Waiting:
+    m = len(waiting.gains)
+    longer = _new_waiting(2 * m)
+    longer.cuts[:m, :], longer.gains[:m] = waiting.cuts, waiting.gains
+    longer.bounds[:m, :], longer.sets[:m, :] = waiting.bounds, waiting.sets
+    return longer  # type: ignore[no-any-return]

@@ -1,0 +1,149 @@
+"""The best cut of a column, from its groups of equal codes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numba import njit
+
+from heldout.trees.criteria import ENTROPY, kept, kept_by_cuts, weight_of
+from heldout.trees.histogram import Groups
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+BEYOND = 2**31 - 1  # the code after the last: all values go left, missing ones right
+MOST_SUBSETS = 10  # categories of more than two classes up to which all subsets are tried
+
+
+class Rules(NamedTuple):
+    """When a node is not divided, and what is looked at."""
+
+    criterion: int
+    max_depth: int
+    least_to_split: int
+    least_rows: int
+    least_weight: float
+    least_decrease: float  # of the impurity, times the weight of all rows
+    most_leaves: int  # 0 for no limit
+    n_tried: int  # columns that are not constant
+    at_random: bool
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def best_cut(
+    rules: Rules, room: Groups, n_groups: int, total: Array, count: int, monotonic: int, low: float, high: float,
+    best: float,
+) -> tuple[float, int, int, bool]:  # fmt: skip
+    """What the best cut keeps, the codes on either side of it, and whether missing rows (code 0) go left.
+
+    Values (means, or shares of the second class) on both sides lie from `low` to `high`, in the order of `monotonic`.
+    Where no cut keeps more than `best` does, that is what is returned.
+    """
+    codes, sums, counts, values, off, left = room.codes, room.sums, room.counts, room.kept, room.off, room.left
+    first = 1 if codes[0] == 0 else 0
+    below, above, to_left = 0, 0, False
+    for missing_left in range(2 if first else 1):
+        apart = first == 1 and missing_left == 0
+        for s in range(len(total)):
+            off[s] = sums[s, 0] if apart else 0.0
+        last = n_groups if apart else n_groups - 1
+        kept_by_cuts(rules.criterion, sums, off, total, first, last, values)
+        while True:
+            most = greatest(values, first, last)
+            if not most > best:
+                break
+            g = first
+            while values[g] != most:
+                g += 1
+            n_left = counts[g] - (counts[0] if apart else 0)
+            enough = rules.least_rows <= 1 or min(n_left, count - n_left) >= rules.least_rows
+            for s in range(len(total)):
+                left[s] = sums[s, g] - off[s]
+            if enough and _allowed(rules, left, total, monotonic, low, high):
+                best, below, to_left = most, codes[g], missing_left == 1
+                above = codes[g + 1] if g + 1 < n_groups else BEYOND
+                break
+            values[g] = -np.inf
+    return best, below, above, to_left
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})  # type: ignore[untyped-decorator]
+def greatest(values: Array, first: int, last: int) -> float:
+    most = -np.inf
+    for g in range(first, last):
+        most = max(most, values[g])
+    return most
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _allowed(rules: Rules, left: Array, total: Array, monotonic: int, low: float, high: float) -> bool:
+    """Whether both sides have weight enough, and their values the order asked for."""
+    w_left = weight_of(rules.criterion, left)
+    w_right = weight_of(rules.criterion, total) - w_left
+    if w_left <= 0.0 or w_right <= 0.0 or w_left < rules.least_weight or w_right < rules.least_weight:
+        return False
+    if monotonic == 0 and low == -np.inf and high == np.inf:
+        return True
+    a, b = left[1] / w_left, (total[1] - left[1]) / w_right
+    inside = low <= a <= high and low <= b <= high
+    return bool(inside and (monotonic == 0 or (a <= b if monotonic > 0 else a >= b)))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def best_subset(
+    rules: Rules, room: Groups, n_groups: int, total: Array, count: int, low: float, high: float, taken: Array
+) -> float:
+    """What the best division of the categories keeps; sets `taken` (groups,) true for those that go left.
+
+    For numbers and two classes the best division is a cut of the categories by rising mean (W. Fisher 1958; L. Breiman
+    and others 1984, theorem 4.5). For more classes all subsets of up to 10 categories are tried, and of more the cuts
+    by rising share of each class.
+    """
+    n_sums, best = len(total), -np.inf
+    own, counts = np.empty((n_groups, n_sums)), np.zeros(n_groups, dtype=np.int64)
+    for g in range(n_groups):
+        counts[g] = room.counts[g] - (room.counts[g - 1] if g else 0)
+        for s in range(n_sums):
+            own[g, s] = room.sums[s, g] - (room.sums[s, g - 1] if g else 0.0)
+    several = rules.criterion <= ENTROPY and n_sums > 2
+    side = np.zeros(n_groups, dtype=np.bool_)
+    if several and n_groups <= MOST_SUBSETS:
+        for subset in range(1, 2 ** (n_groups - 1)):  # the last category stays right
+            for g in range(n_groups):
+                side[g] = (subset >> g & 1) == 1
+            value = _kept_by(rules, own, counts, side, total, count, low, high)
+            if value > best:
+                best = value
+                taken[:n_groups] = side
+        return best
+    shares = np.empty(n_groups)
+    for column in range(n_sums if several else 1):
+        for g in range(n_groups):
+            shares[g] = own[g, column if several else 1] / weight_of(rules.criterion, own[g])
+        order = np.argsort(shares, kind="mergesort")
+        side[:] = False
+        for place in range(n_groups - 1):
+            side[order[place]] = True
+            value = _kept_by(rules, own, counts, side, total, count, low, high)
+            if value > best:
+                best = value
+                taken[:n_groups] = side
+    return best
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _kept_by(
+    rules: Rules, own: Array, counts: Array, side: Array, total: Array, count: int, low: float, high: float
+) -> float:
+    """What a division of the groups keeps, or -inf where a side is too small."""
+    left, n_left = np.zeros(len(total)), 0
+    for g in range(len(side)):
+        if side[g]:
+            left += own[g]
+            n_left += counts[g]
+    if rules.least_rows > 1 and (n_left < rules.least_rows or count - n_left < rules.least_rows):
+        return -np.inf
+    if not _allowed(rules, left, total, 0, low, high):
+        return -np.inf
+    return float(kept(rules.criterion, left) + kept(rules.criterion, total - left))

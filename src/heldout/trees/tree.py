@@ -1,0 +1,607 @@
+"""Decision trees: classification and regression by dividing the rows again and again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
+
+from heldout.errors import InputError, suggest
+from heldout.linear.states import (
+    class_weight_from_state,
+    class_weight_to_state,
+    class_weights,
+    columns_from_state,
+    columns_to_state,
+    labels_from_state,
+    labels_to_state,
+    row_weights,
+)
+from heldout.trees.binning import bin_columns
+from heldout.trees.building import NO_LIMIT, Limits, Target, build
+from heldout.trees.columns import categorical_mask, categories_from_state, categories_to_state, rows_of
+from heldout.trees.nodes import Tree
+from heldout.trees.prune import PruningPath, pruned, pruning_path
+
+if TYPE_CHECKING:
+    from heldout.persist import State
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+SPLITTERS = ("auto", "exact", "histogram")
+CLASS_CRITERIA = ("gini", "entropy", "log_loss")
+NUMBER_CRITERIA = ("squared_error", "poisson")
+SHARES = ("sqrt", "log2")
+MOST_BINS = 255
+LARGE = 10_000  # rows from which "auto" looks at histograms
+
+
+class TreeBase(BaseEstimator):  # type: ignore[misc]
+    """What trees and their ensembles share: the parameters of growth, and the door for rows."""
+
+    criteria: tuple[str, ...] = ()
+    criterion: Any
+    splitter: Any
+    max_depth: Any
+    min_samples_split: Any
+    min_samples_leaf: Any
+    min_weight_fraction_leaf: Any
+    max_features: Any
+    max_leaf_nodes: Any
+    min_impurity_decrease: Any
+    monotonic_cst: Any
+    categorical_features: Any
+    seed: Any
+
+    def _check_parameters(self) -> None:
+        if self.criterion not in self.criteria:
+            raise InputError(f"There is no criterion {self.criterion!r}.{suggest(str(self.criterion), self.criteria)}")
+        if self.splitter not in SPLITTERS:
+            raise InputError(f"There is no splitter {self.splitter!r}.{suggest(str(self.splitter), SPLITTERS)}")
+        for name, low in (("max_depth", 1), ("max_leaf_nodes", 2)):
+            value = getattr(self, name)
+            if value is not None and not is_whole(value, low):
+                raise InputError(f"{name} is {value!r} and must be None or a whole number from {low} up.")
+        for name, low in (("min_samples_split", 2), ("min_samples_leaf", 1)):
+            value = getattr(self, name)
+            if not is_whole(value, low) and not is_share(value):
+                raise InputError(
+                    f"{name} is {value!r} and must be a whole number from {low} up, or a share of the rows."
+                )
+        for name, most in (("min_weight_fraction_leaf", 0.5), ("min_impurity_decrease", np.inf)):
+            value = getattr(self, name)
+            if not is_number(value) or not 0.0 <= value <= most:
+                raise InputError(
+                    f"{name} is {value!r} and must be a number, 0 or more{'' if most > 1 else ', to 0.5'}."
+                )
+        if not is_whole(self.seed, 0) or self.seed >= 2**32:
+            raise InputError(f"seed is {self.seed!r} and must be a whole number from 0 to below {2**32:,}.")
+
+    def _limits(self, n: int, p: int, weight: float) -> Limits:
+        """For `n` rows of this weight and `p` columns."""
+        return Limits(
+            self.criterion,
+            NO_LIMIT if self.max_depth is None else int(self.max_depth),
+            max(2, _rows(self.min_samples_split, n)),
+            _rows(self.min_samples_leaf, n),
+            self.min_weight_fraction_leaf * weight,
+            float(self.min_impurity_decrease),
+            0 if self.max_leaf_nodes is None else int(self.max_leaf_nodes),
+            n_columns_tried(self.max_features, p),
+        )
+
+    def _bins(self, n: int) -> int | None:
+        """At most how many bins a column is cut in; None for as many as it has values."""
+        exact = self.splitter == "exact" or (self.splitter == "auto" and n < LARGE)
+        return None if exact else MOST_BINS
+
+    def _monotonic(self, p: int, n_classes: int) -> Array:
+        if self.monotonic_cst is None:
+            return np.zeros(p, dtype=np.int8)
+        found = np.asarray(self.monotonic_cst)
+        if found.shape != (p,) or not np.isin(found, (-1, 0, 1)).all():
+            raise InputError(f"monotonic_cst must be one of -1, 0 and 1 for each of the {p} columns.")
+        if n_classes > 2 and found.any():
+            raise InputError(f"monotonic_cst has no meaning for {n_classes} classes: give numbers or two classes.")
+        if any(found[j] for j in self.categories_):
+            raise InputError("monotonic_cst asks for an order of a column of categories, which have none.")
+        return found.astype(np.int8)
+
+    def _categorical_mask(self, p: int) -> Array:
+        mask = np.zeros(p, dtype=bool)
+        mask[list(self.categories_)] = True
+        return mask
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def importances(tree: Tree, p: int) -> Array:
+    """By how much each column (p,) lessens the impurity, as shares of the rows' weight."""
+    inner = np.flatnonzero(tree.left >= 0)
+    risk, left = tree.impurity * tree.weight, tree.left[inner]
+    gains = np.maximum(risk[inner] - risk[left] - risk[left + 1], 0.0)
+    return np.asarray(np.bincount(tree.feature[inner], gains, minlength=p) / tree.weight[0])
+
+
+def shares_of(values: Array) -> Array:
+    total = values.sum()
+    return np.asarray(values / total if total > 0.0 else values)
+
+
+def is_whole(value: Any, low: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def is_share(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(0.0 < value <= 1.0)
+
+
+def _rows(value: Any, n: int) -> int:
+    """A number of rows, from a number or a share of `n`."""
+    return int(np.ceil(value * n)) if is_share(value) else int(value)
+
+
+def n_columns_tried(max_features: Any, p: int) -> int:
+    """How many of `p` columns a node looks at."""
+    if max_features is None:
+        return p
+    if isinstance(max_features, str) and max_features in SHARES:
+        return max(1, int(np.sqrt(p) if max_features == "sqrt" else np.log2(p)))
+    if is_whole(max_features, 1) and max_features <= p:
+        return int(max_features)
+    if is_share(max_features):
+        return max(1, int(max_features * p))
+    raise InputError(
+        f"max_features is {max_features!r} and must be None, 'sqrt', 'log2', a whole number from 1 to {p}, or a share."
+    )
+
+
+class _DecisionTree(TreeBase):
+    """What both trees share."""
+
+    def __init__(
+        self,
+        *,
+        criterion: str,
+        splitter: str = "auto",
+        max_depth: int | None = None,
+        min_samples_split: int | float = 2,
+        min_samples_leaf: int | float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = None,
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        ccp_alpha: float = 0.0,
+        monotonic_cst: ArrayLike | None = None,
+        categorical_features: Any = "from_dtype",
+        seed: int = 0,
+    ) -> None:
+        self.criterion = criterion
+        self.splitter = splitter
+        self.max_depth = max_depth
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.min_weight_fraction_leaf = min_weight_fraction_leaf
+        self.max_features = max_features
+        self.max_leaf_nodes = max_leaf_nodes
+        self.min_impurity_decrease = min_impurity_decrease
+        self.ccp_alpha = ccp_alpha
+        self.monotonic_cst = monotonic_cst
+        self.categorical_features = categorical_features
+        self.seed = seed
+
+    def _grow(self, X: Array, target: Target, weights: Array | None) -> None:
+        v = np.ones(len(X)) if weights is None else weights
+        limits = self._limits(int(np.sum(v > 0.0)), X.shape[1], float(v.sum()))
+        binned = bin_columns(X[v > 0.0], most_bins=self._bins(len(X)), categorical=self._categorical_mask(X.shape[1]))
+        target = target.of(v > 0.0)
+        monotonic = self._monotonic(X.shape[1], target.n_classes)
+        tree = build(binned, monotonic, target, v[v > 0.0], limits, int(self.seed))
+        self.tree_ = pruned(tree, float(self.ccp_alpha)) if self.ccp_alpha > 0.0 else tree
+        self.max_features_ = limits.n_tried
+
+    def get_depth(self) -> int:
+        """How many questions the longest way down asks."""
+        check_is_fitted(self)
+        return int(self.tree_.depths.max())
+
+    def get_n_leaves(self) -> int:
+        """How many leaves there are."""
+        check_is_fitted(self)
+        return self.tree_.n_leaves
+
+    def apply(self, X: Any) -> Array:
+        """The node (m,) of `tree_` that each row ends in."""
+        from heldout.trees.predict import leaves
+
+        check_is_fitted(self)
+        X = rows_of(self, X)
+        tree, found = self.tree_, np.empty(len(X), dtype=np.int64)
+        leaves(X, *tree.walk, 0, found)
+        return found
+
+    def decision_path(self, X: Any) -> Any:
+        """CSR (m, nodes) with a 1 for every node that a row passes."""
+        leaf, depth = self.apply(X), self.tree_.depths
+        parent = np.zeros(self.tree_.n_nodes, dtype=np.int64)
+        inner = np.flatnonzero(self.tree_.left >= 0)
+        parent[self.tree_.left[inner]] = parent[self.tree_.left[inner] + 1] = inner
+        ends = np.concatenate([[0], np.cumsum(depth[leaf] + 1)])
+        indices = np.empty(ends[-1], dtype=np.int64)
+        at, left = leaf.copy(), depth[leaf].copy()
+        while True:
+            going = left >= 0
+            if not going.any():
+                break
+            indices[ends[:-1][going] + left[going]] = at[going]
+            at, left = parent[at], left - 1
+        return sparse.csr_matrix((np.ones(len(indices), dtype=np.int64), indices, ends), shape=(len(leaf), len(depth)))
+
+    @property
+    def feature_importances_(self) -> Array:
+        """By how much each column lessens the impurity (p,), as shares of 1; all zero for a tree of one leaf.
+
+        Columns with many values are favoured, and the training rows speak: permutation on validation rows says more.
+        """
+        check_is_fitted(self)
+        return shares_of(importances(self.tree_, self.n_features_in_))
+
+    def cost_complexity_pruning_path(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> PruningPath:
+        """The path of pruned trees of the tree that `fit` would grow without `ccp_alpha`."""
+        whole = clone(self).set_params(ccp_alpha=0.0).fit(X, y, sample_weight)
+        return pruning_path(whole.tree_)
+
+    def to_state(self) -> dict[str, Any]:
+        """What a model file stores of a fitted tree."""
+        check_is_fitted(self)
+        return {
+            **parameters_to_state(self),
+            "ccp_alpha": float(self.ccp_alpha),
+            "tree": self.tree_.to_state(self.n_features_in_),
+        }
+
+    def _take_tree(self, state: State, n_values: int) -> None:
+        p = columns_from_state(self, state)
+        self.categories_ = categories_from_state(state, p)
+        self.tree_ = Tree.from_state(state.part("tree"), p, n_values)
+        try:
+            self._check_parameters()
+            self.max_features_ = n_columns_tried(self.max_features, p)
+            self._monotonic(p, n_values)
+            names = getattr(self, "feature_names_in_", np.arange(p).astype(str)).tolist()
+            categorical_mask(self.categorical_features, names, [False] * p)
+        except InputError as error:
+            state.fail(str(error).rstrip("."))
+
+    @classmethod
+    def _restored(cls, state: State, **more: Any) -> Any:
+        return cls(**parameters_from_state(state, cls.criteria), ccp_alpha=state.number("ccp_alpha", low=0.0), **more)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if not is_number(self.ccp_alpha) or not 0.0 <= self.ccp_alpha < np.inf:
+            raise InputError(f"ccp_alpha is {self.ccp_alpha!r} and must be a number, 0 or more.")
+
+
+def parameters_to_state(learner: TreeBase) -> dict[str, Any]:
+    """The parameters of growth, and the columns."""
+    plain = ("criterion", "splitter", "max_depth", "max_leaf_nodes")
+    numbers = ("min_samples_split", "min_samples_leaf", "max_features")
+    features = learner.categorical_features
+    order = learner.monotonic_cst
+    return {
+        **{name: getattr(learner, name) for name in plain},
+        **{name: _plain(getattr(learner, name)) for name in numbers},
+        "min_weight_fraction_leaf": float(learner.min_weight_fraction_leaf),
+        "min_impurity_decrease": float(learner.min_impurity_decrease),
+        "monotonic_cst": None if order is None else np.asarray(order).tolist(),
+        "categorical_features": features if features is None or features == "from_dtype" else list(features),
+        "seed": int(learner.seed),
+        **categories_to_state(learner.categories_),
+        **columns_to_state(learner),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def parameters_from_state(state: State, criteria: tuple[str, ...]) -> dict[str, Any]:
+    """Restore what `parameters_to_state` stored of the parameters."""
+    found: dict[str, Any] = {
+        "criterion": state.choice("criterion", criteria),
+        "splitter": state.choice("splitter", SPLITTERS),
+        "min_weight_fraction_leaf": state.number("min_weight_fraction_leaf", low=0.0, high=0.5),
+        "min_impurity_decrease": state.number("min_impurity_decrease", low=0.0),
+        "seed": state.integer("seed", low=0, high=2**32 - 1),
+    }
+    for name, low in (("max_depth", 1), ("max_leaf_nodes", 2)):
+        found[name] = state.integer(name, low=low) if state.optional(name) else None
+    for name, low in (("min_samples_split", 2), ("min_samples_leaf", 1)):
+        found[name] = state.json(name)
+        if not is_whole(found[name], low) and not is_share(found[name]):
+            state.fail(f"{name!r} must be a whole number from {low} up or a share")
+    for name in ("max_features", "monotonic_cst", "categorical_features"):
+        found[name] = state.json(name) if state.optional(name) else None
+    return found
+
+
+class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[misc]
+    r"""Ask for one column after the other until the rows that are left are of one class.
+
+    In each node the cut of a column is taken that lessens the impurity of the two parts most,
+
+    .. math:: I(t) - \frac{n_L}{n_t} I(t_L) - \frac{n_R}{n_t} I(t_R), \qquad
+        I_{gini} = 1 - \sum_k p_k^2, \quad I_{entropy} = - \sum_k p_k \log_2 p_k,
+
+    and so on in each part, until it is pure or a limit is reached. A leaf's probabilities are the shares of its rows.
+
+    Parameters
+    ----------
+    criterion : {"gini", "entropy", "log_loss"}, default "gini"
+        I; "log_loss" is another name of "entropy", whose gain is the information gain.
+    splitter : {"auto", "exact", "histogram"}, default "auto"
+        "exact" tries every cut between two values, "histogram" those between 255 bins with about equally many rows;
+        "auto" is exact below 10,000 rows.
+    max_depth : int from 1 up or None, default None
+    min_samples_split : int from 2 up, or a share of the rows, default 2
+    min_samples_leaf : int from 1 up, or a share of the rows, default 1
+    min_weight_fraction_leaf : float from 0 to 0.5, default 0.0
+        Least share of the rows' weight in a leaf.
+    max_features : int, share, "sqrt", "log2" or None, default None
+        How many columns, drawn anew, a node looks at; those that are constant in it do not count.
+    max_leaf_nodes : int from 2 up or None, default None
+        With it, the node that gains most is divided first.
+    min_impurity_decrease : float, 0 or more, default 0.0
+        Of the impurity, times the share of the rows that are in the node.
+    ccp_alpha : float, 0 or more, default 0.0
+        The price of a leaf, by which the tree is pruned (`cost_complexity_pruning_path`).
+    monotonic_cst : sequence of -1, 0 and 1 (p,) or None, default None
+        1: the probability of the second of two classes does not fall as the column rises; -1: does not rise.
+    categorical_features : "from_dtype", indices, names, truth values (p,) or None, default "from_dtype"
+        Columns of categories, which are divided into any two sets: by rising share of the second class, which is the
+        best division; for more classes all divisions of up to 10 categories. "from_dtype": in a frame, the columns of
+        texts, categories and truth values. At most 255 categories.
+    class_weight : dict from label to a number, "balanced" or None, default None
+    seed : int, not negative, default 0
+        Of the columns that are drawn.
+
+    Missing values go to the side where they help; where a node saw none, with the larger part, and so do categories
+    that it did not see.
+
+    Attributes
+    ----------
+    classes_ : array (K,), the class labels, sorted
+    tree_ : Tree, plain arrays
+    feature_importances_ : float64 array (p,)
+    categories_ : dict from the number of a column to its categories
+    max_features_ : int
+    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+
+    Raises
+    ------
+    InputError : a parameter is out of range, there is a column of more than 255 categories, or texts outside a frame.
+    ValueError : the data is empty, infinite, or of another width than at fit.
+
+    References
+    ----------
+    L. Breiman, J. Friedman, R. Olshen and C. Stone, Classification and Regression Trees, 1984. J. R. Quinlan, Machine
+    Learning 1, 1986.
+
+    Examples
+    --------
+    >>> X = [[1.0, 5.0], [2.0, 4.0], [3.0, 9.0], [float("nan"), 8.0]]
+    >>> model = DecisionTreeClassifier().fit(X, ["no", "no", "yes", "yes"])
+    >>> model.predict([[1.5, 0.0], [9.0, 0.0], [None, 0.0]]).tolist(), model.get_n_leaves()
+    (['no', 'yes', 'yes'], 2)
+    """
+
+    criteria = CLASS_CRITERIA
+
+    def __init__(
+        self,
+        *,
+        criterion: str = "gini",
+        splitter: str = "auto",
+        max_depth: int | None = None,
+        min_samples_split: int | float = 2,
+        min_samples_leaf: int | float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = None,
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        ccp_alpha: float = 0.0,
+        monotonic_cst: ArrayLike | None = None,
+        categorical_features: Any = "from_dtype",
+        class_weight: dict[Any, float] | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            criterion=criterion,
+            splitter=splitter,
+            max_depth=max_depth,
+            min_samples_split=min_samples_split,
+            min_samples_leaf=min_samples_leaf,
+            min_weight_fraction_leaf=min_weight_fraction_leaf,
+            max_features=max_features,
+            max_leaf_nodes=max_leaf_nodes,
+            min_impurity_decrease=min_impurity_decrease,
+            ccp_alpha=ccp_alpha,
+            monotonic_cst=monotonic_cst,
+            categorical_features=categorical_features,
+            seed=seed,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> DecisionTreeClassifier:
+        """Grow the tree on `X` (n, p), numbers with gaps or a frame, labels `y` (n,), and weights (n,) if wanted."""
+        self._check_parameters()
+        X = rows_of(self, X, reset=True)
+        labels = labels_of(y, X)
+        v = row_weights(sample_weight, X)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if self.class_weight is not None:
+            v = np.ones(len(X)) if v is None else v
+            v = v * class_weights(self.class_weight, self.classes_, codes, v)[codes]
+        self._grow(X, Target.of_classes(codes, len(self.classes_)), v)
+        return self
+
+    def predict_proba(self, X: Any) -> Array:
+        """The shares of the classes (m, K) in the leaf of each row."""
+        leaf = self.apply(X)
+        return np.asarray(self.tree_.value[leaf])
+
+    def predict(self, X: Any) -> Array:
+        """The class (m,) with the greatest share; of equal ones the first."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def to_state(self) -> dict[str, Any]:
+        """What a model file stores of a fitted tree."""
+        return {
+            **super().to_state(),
+            "class_weight": class_weight_to_state(self.class_weight),
+            **labels_to_state(self.classes_),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> DecisionTreeClassifier:
+        """The fitted tree that `to_state` described; ModelFileError where the values do not fit together."""
+        learner: DecisionTreeClassifier = cls._restored(state, class_weight=class_weight_from_state(state))
+        learner.classes_ = labels_from_state(state, at_least=1)
+        learner._take_tree(state, len(learner.classes_))
+        return learner
+
+
+class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc]
+    r"""Ask for one column after the other until the numbers that are left are alike; a leaf says their mean.
+
+    In each node the cut of a column is taken that lessens the impurity of the two parts most,
+
+    .. math:: I(t) - \frac{n_L}{n_t} I(t_L) - \frac{n_R}{n_t} I(t_R), \qquad
+        I_{squared} = \overline{(y - \bar y)^2}, \quad I_{poisson} = \overline{y \log (y / \bar y)} .
+
+    Parameters
+    ----------
+    criterion : {"squared_error", "poisson"}, default "squared_error"
+        I; "poisson", half the Poisson deviance, wants numbers that are not negative, and one above zero.
+    splitter, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf, max_features, max_leaf_nodes,
+    min_impurity_decrease, ccp_alpha, monotonic_cst, categorical_features, seed : as in `DecisionTreeClassifier`
+
+    Attributes
+    ----------
+    tree_, feature_importances_, categories_, max_features_, n_features_in_, feature_names_in_ : as there
+
+    Raises
+    ------
+    InputError : a parameter is out of range, there is a column of more than 255 categories, or texts outside a frame.
+    ValueError : the data is empty, infinite, or of another width than at fit.
+
+    References
+    ----------
+    L. Breiman, J. Friedman, R. Olshen and C. Stone, Classification and Regression Trees, 1984.
+
+    Examples
+    --------
+    >>> model = DecisionTreeRegressor(max_depth=1).fit([[1.0], [2.0], [7.0], [8.0]], [10.0, 12.0, 30.0, 34.0])
+    >>> model.predict([[0.0], [5.0]]).tolist()
+    [11.0, 32.0]
+    """
+
+    criteria = NUMBER_CRITERIA
+
+    def __init__(
+        self,
+        *,
+        criterion: str = "squared_error",
+        splitter: str = "auto",
+        max_depth: int | None = None,
+        min_samples_split: int | float = 2,
+        min_samples_leaf: int | float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = None,
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        ccp_alpha: float = 0.0,
+        monotonic_cst: ArrayLike | None = None,
+        categorical_features: Any = "from_dtype",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            criterion=criterion,
+            splitter=splitter,
+            max_depth=max_depth,
+            min_samples_split=min_samples_split,
+            min_samples_leaf=min_samples_leaf,
+            min_weight_fraction_leaf=min_weight_fraction_leaf,
+            max_features=max_features,
+            max_leaf_nodes=max_leaf_nodes,
+            min_impurity_decrease=min_impurity_decrease,
+            ccp_alpha=ccp_alpha,
+            monotonic_cst=monotonic_cst,
+            categorical_features=categorical_features,
+            seed=seed,
+        )
+
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> DecisionTreeRegressor:
+        """Grow the tree on `X` (n, p), numbers with gaps or a frame, numbers `y` (n,), and weights (n,) if wanted."""
+        self._check_parameters()
+        X = rows_of(self, X, reset=True)
+        numbers = numbers_of(y, X, self.criterion)
+        self._grow(X, Target.of_numbers(numbers, self.criterion), row_weights(sample_weight, X))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The mean (m,) of the leaf of each row."""
+        leaf = self.apply(X)
+        return np.asarray(self.tree_.value[leaf, 0])
+
+    @classmethod
+    def from_state(cls, state: State) -> DecisionTreeRegressor:
+        """The fitted tree that `to_state` described; ModelFileError where the values do not fit together."""
+        learner: DecisionTreeRegressor = cls._restored(state)
+        learner._take_tree(state, 1)
+        return learner
+
+
+def labels_of(y: Any, X: Array) -> Array:
+    """Class labels (n,), checked."""
+    _check_given(y)
+    labels = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
+    check_classification_targets(labels)
+    check_consistent_length(X, labels)
+    return labels  # type: ignore[no-any-return]
+
+
+def numbers_of(y: Any, X: Array, criterion: str) -> Array:
+    """Numbers (n,), finite; for Poisson not negative, and one above zero."""
+    _check_given(y)
+    numbers = column_or_1d(check_array(y, ensure_2d=False, dtype=np.float64), warn=True)
+    check_consistent_length(X, numbers)
+    if criterion == "poisson" and (numbers.min() < 0.0 or not numbers.any()):
+        raise InputError("criterion='poisson' wants numbers that are not negative, and one above zero.")
+    return np.asarray(numbers)
+
+
+def _check_given(y: Any) -> None:
+    if y is None:
+        raise InputError("A tree requires y to be passed, but the target y is None.")
