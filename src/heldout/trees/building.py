@@ -76,7 +76,7 @@ class Limits:
 
 def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limits: Limits, seed: int) -> Tree:
     """A tree of the rows with a weight (n,) above zero."""
-    from heldout.trees.grow import Columns, grow
+    from heldout.trees.grow import Columns, grow, room_for_nodes
     from heldout.trees.histogram import Rows, room_for
 
     columns = Columns(
@@ -89,7 +89,8 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     rows = Rows(ids, labels, values, extras, weights[ids])
     spare = Rows(*(np.empty_like(values) for values in rows))
     room = room_for(int(binned.n_codes.max()), target.n_sums)
-    nodes, m = grow(columns, rows, spare, room, rules, seed)
+    nodes, waiting = room_for_nodes(len(ids), rules.most_leaves, target.n_sums, bool(binned.categorical.any()))
+    m = grow(columns, rows, spare, room, rules, nodes, waiting, seed)
     sums, extra = nodes.sums[:m], nodes.extra[:m]
     weight = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
     value = sums / weight[:, None] if target.n_classes else sums[:, 1:] / weight[:, None]
@@ -98,7 +99,13 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     categories = np.where(by_set, np.cumsum(by_set) - 1, -1).astype(np.int32)
     first = (nodes.feature[:m].copy(), nodes.threshold[:m].copy(), nodes.left[:m].copy(), nodes.missing_left[:m].copy())
     return Tree(
-        *first, categories, nodes.sets[:m][by_set], value + target.centre, impurity, weight, nodes.n_rows[:m].copy()
+        *first,
+        categories,
+        nodes.sets[np.flatnonzero(by_set)],
+        value + target.centre,
+        impurity,
+        weight,
+        nodes.n_rows[:m].copy(),
     )
 
 

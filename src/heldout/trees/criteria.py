@@ -62,7 +62,15 @@ def kept(criterion: int, sums: Array) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def kept_by_cuts(criterion: int, sums: Array, off: Array, total: Array, first: int, last: int, out: Array) -> None:
+def kept_by_cuts(
+    criterion: int,
+    sums: Array,
+    off: Array,
+    total: Array,
+    first: int,
+    last: int,
+    out: Array,
+) -> None:
     """What the cuts after the groups from `first` to `last` keep, both sides together.
 
     `sums` (S, groups) run over the groups; `off` (S,) of them stands on the right whatever the cut. NaN or -inf where a
@@ -71,10 +79,10 @@ def kept_by_cuts(criterion: int, sums: Array, off: Array, total: Array, first: i
     if criterion == GINI:
         _gini(sums, off, total, first, last, out)
     elif criterion == SQUARED:
-        weight, moment = total[0], total[1]
+        moment = total[1]
         for g in range(first, last):
             w, m = sums[0, g] - off[0], sums[1, g] - off[1]
-            out[g] = m * m / w + (moment - m) * (moment - m) / (weight - w)
+            out[g] = m * m / w + (moment - m) * (moment - m) / (total[0] - w)
     else:
         left, right = np.empty(len(total)), np.empty(len(total))
         for g in range(first, last):
@@ -86,21 +94,21 @@ def kept_by_cuts(criterion: int, sums: Array, off: Array, total: Array, first: i
 
 @njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _gini(sums: Array, off: Array, total: Array, first: int, last: int, out: Array) -> None:
-    """A class at a time over all cuts, so that the loops run in vectors."""
-    n_classes, weight = len(total), 0.0
-    for k in range(n_classes):
-        weight += total[k]
-    if n_classes == 2:
+    """Of two classes in one expression, so that the loop runs in vectors."""
+    whole = 0.0
+    for k in range(len(total)):
+        whole += total[k]
+    if len(total) == 2:
         a, b = total[0], total[1]
         for g in range(first, last):
             x, y = sums[0, g] - off[0], sums[1, g] - off[1]
-            out[g] = (x * x + y * y) / (x + y) + ((a - x) * (a - x) + (b - y) * (b - y)) / (weight - x - y)
+            out[g] = (x * x + y * y) / (x + y) + ((a - x) * (a - x) + (b - y) * (b - y)) / (whole - x - y)
         return
     for g in range(first, last):
-        x, y, w = 0.0, 0.0, 0.0
-        for k in range(n_classes):
+        w, x, y = 0.0, 0.0, 0.0
+        for k in range(len(total)):
             s = sums[k, g] - off[k]
             w += s
             x += s * s
             y += (total[k] - s) * (total[k] - s)
-        out[g] = x / w + y / (weight - w)
+        out[g] = x / w + y / (whole - w)

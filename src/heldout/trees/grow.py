@@ -33,7 +33,7 @@ class Columns(NamedTuple):
 
 
 class Nodes(NamedTuple):
-    """Room for nodes, longer than what is used; as in `nodes.Tree`, but with sums and extras of the rows."""
+    """Room for nodes, all that there can be; as in `nodes.Tree`, but with sums and extras of the rows."""
 
     feature: Array
     threshold: Array
@@ -55,6 +55,22 @@ class Waiting(NamedTuple):
     sets: Array  # (w, 8) uint32
 
 
+def room_for_nodes(n_rows: int, most_leaves: int, n_sums: int, with_sets: bool) -> tuple[Nodes, Waiting]:
+    """All that a tree of so many rows can need; memory that is not written to is not taken."""
+    leaves = max(1, min(n_rows, most_leaves) if most_leaves else n_rows)
+    m, sets = 2 * leaves, 2 * leaves if with_sets else 1
+    nodes = Nodes(
+        np.zeros(m, dtype=np.int32), np.zeros(m), np.zeros(m, dtype=np.int32), np.zeros(m, dtype=np.bool_),
+        np.zeros(m, dtype=np.int32), np.zeros((sets, 8), dtype=np.uint32), np.zeros((m, n_sums)), np.zeros(m),
+        np.zeros(m, dtype=np.int32),
+    )  # fmt: skip
+    w = leaves + 2
+    waiting = Waiting(
+        np.zeros((w, 8), dtype=np.int64), np.zeros(w), np.zeros((w, 2)), np.zeros((w, 8), dtype=np.uint32)
+    )
+    return nodes, waiting
+
+
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def next_random(state: Array) -> Any:
     """64 random bits (S. Vigna's splitmix64)."""
@@ -72,46 +88,56 @@ def below(state: Array, n: int) -> int:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def grow(columns: Columns, rows: Rows, spare: Rows, room: Groups, rules: Rules, seed: int) -> tuple[Nodes, int]:
-    """The nodes of a tree of these rows, and how many there are. `rows` are put in another order; `spare` is room.
+def grow(
+    columns: Columns, rows: Rows, spare: Rows, room: Groups, rules: Rules, nodes: Nodes, waiting: Waiting, seed: int
+) -> int:
+    """Write the nodes of a tree of these rows; how many there are. `rows` are put in another order; `spare` is room.
 
     With `most_leaves` the node that gains most is divided first, otherwise the last.
     """
     state = np.array([seed], dtype=np.uint64)
-    n_sums, n = room.sums.shape[0], len(rows.ids)
-    nodes, waiting = _new_nodes(256, n_sums), _new_waiting(64)
-    order = np.arange(len(columns.codes))
+    n = len(rows.ids)
+    order, flags = np.arange(len(columns.codes)), np.empty(n, dtype=np.bool_)
     nodes.extra[0] = _add_up(rows, 0, n, nodes.sums[0])
-    n_nodes, n_waiting, n_leaves = 1, 0, 1
-    bounds = np.array([[-np.inf, np.inf], [-np.inf, np.inf]])
+    nodes.feature[0], nodes.left[0], nodes.categories[0], nodes.threshold[0] = -1, -1, -1, np.nan
     nodes.n_rows[0] = n
-    n_waiting += _look_at(0, 0, n, 0, bounds[0], columns, rows, room, rules, nodes, order, state, waiting, 0)
-    while n_waiting > 0 and not 0 < rules.most_leaves <= n_leaves:
+    bounds, cut, chosen = np.empty((2, 2)), np.zeros(8, dtype=np.int64), np.empty(8, dtype=np.uint32)
+    bounds[0, 0], bounds[0, 1] = -np.inf, np.inf
+    ends = np.array([0, n, n])  # of the rows of the nodes that are new, one after the other
+    new, n_nodes, n_waiting, n_leaves, depth = 0, 1, 0, 1, 0
+    while True:
+        for side in range(n_nodes - new):
+            n_waiting += _look_at(
+                new + side, ends[side], ends[side + 1], depth, bounds[side], columns, rows, room, rules, nodes, order,
+                state, waiting, n_waiting,
+            )  # fmt: skip
+        if n_waiting == 0 or 0 < rules.most_leaves <= n_leaves:
+            return n_nodes
         at = n_waiting - 1
         if rules.most_leaves > 0:
             for other in range(n_waiting):
                 if waiting.gains[other] > waiting.gains[at]:
                     at = other
-        cut, chosen = waiting.cuts[at].copy(), waiting.sets[at].copy()
-        bounds[0, :], bounds[1, :] = waiting.bounds[at], waiting.bounds[at]
+        _copy(waiting.cuts[at], cut)
+        _copy(waiting.sets[at], chosen)
+        _copy(waiting.bounds[at], bounds[0])
+        _copy(waiting.bounds[at], bounds[1])
         n_waiting -= 1
-        waiting.cuts[at, :], waiting.gains[at] = waiting.cuts[n_waiting], waiting.gains[n_waiting]
-        waiting.bounds[at, :], waiting.sets[at, :] = waiting.bounds[n_waiting], waiting.sets[n_waiting]
-        if n_nodes + 2 > len(nodes.feature):
-            nodes = _longer_nodes(nodes)
-        if n_waiting + 2 > len(waiting.gains):
-            waiting = _longer_waiting(waiting)
-        middle = _divide(cut, chosen, columns, rows, spare, nodes, n_nodes, rules.criterion)
-        _narrow(bounds, cut, columns, nodes, n_nodes, rules.criterion)
-        n_nodes += 2
-        n_leaves += 1
-        for side in range(2):
-            low, high = (cut[START], middle) if side == 0 else (middle, cut[STOP])
-            n_waiting += _look_at(
-                n_nodes - 2 + side, low, high, cut[DEPTH] + 1, bounds[side], columns, rows, room, rules, nodes, order,
-                state, waiting, n_waiting,
-            )  # fmt: skip
-    return nodes, n_nodes
+        _copy(waiting.cuts[n_waiting], waiting.cuts[at])
+        _copy(waiting.sets[n_waiting], waiting.sets[at])
+        _copy(waiting.bounds[n_waiting], waiting.bounds[at])
+        waiting.gains[at] = waiting.gains[n_waiting]
+        new, depth, n_nodes, n_leaves = n_nodes, cut[DEPTH] + 1, n_nodes + 2, n_leaves + 1
+        ends[0], ends[2] = cut[START], cut[STOP]
+        ends[1] = _divide(cut, chosen, columns, rows, spare, flags, nodes, new, rules.criterion)
+        _narrow(bounds, cut, columns, nodes, new, rules.criterion)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _copy(source: Array, target: Array) -> None:
+    """Item by item, which compiles in a tenth of the time that a slice takes."""
+    for i in range(len(source)):
+        target[i] = source[i]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -130,7 +156,11 @@ def _look_at(
         return 0
     cut, best, tried, left_over = waiting.cuts[place], -np.inf, 0, len(order)
     enough = of_all - ROUNDING * max(abs(of_all), abs(holds))  # the children are pure
-    taken = np.zeros(256, dtype=np.bool_)
+    ids, labels, values = rows.ids[low:high], rows.labels[low:high], rows.values[low:high]
+    weights = rows.weights[low:high]
+    # Not in the loop, where references would be counted each time.
+    histogram, numbers, marks, marked, codes, sums, counts, by_cut, off, left, taken = room
+    all_codes, n_codes, monotonic, categorical = columns.codes, columns.n_codes, columns.monotonic, columns.categorical
     while left_over > 0 and tried < rules.n_tried and best < enough:
         at = len(order) - left_over
         if rules.n_tried < len(order):
@@ -138,11 +168,14 @@ def _look_at(
             order[at], order[other] = order[other], order[at]
         left_over -= 1
         j = order[at]
-        n_groups = group_rows(columns.codes[j], columns.n_codes[j], rows, low, high, rules.least_rows > 1, room)
+        n_groups = group_rows(
+            all_codes[j], n_codes[j], ids, labels, values, weights, rules.least_rows > 1, histogram, numbers, marks,
+            marked, codes, sums, counts,
+        )  # fmt: skip
         if n_groups < 2:
             continue
         tried += 1
-        if columns.categorical[j]:
+        if categorical[j]:
             value = best_subset(rules, room, n_groups, total, count, bounds[0], bounds[1], taken)
             if value > best:
                 best = value
@@ -152,8 +185,9 @@ def _look_at(
         if rules.at_random:
             n_groups = _at_one_place(room, n_groups, columns, j, state)
         value, a, b, missing = best_cut(
-            rules, room, n_groups, total, count, columns.monotonic[j], bounds[0], bounds[1], best
-        )
+            rules, codes, sums, counts, by_cut, off, left, n_groups, total, count, monotonic[j], bounds[0], bounds[1],
+            best,
+        )  # fmt: skip
         if value > best:
             best = value
             cut[COLUMN], cut[BELOW], cut[ABOVE], cut[MISSING] = j, a, b, 1 if missing else 0
@@ -167,7 +201,8 @@ def _look_at(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _keep_set(chosen: Array, room: Groups, taken: Array, n_groups: int) -> None:
-    chosen[:] = 0
+    for word in range(8):
+        chosen[word] = 0
     for g in range(n_groups):
         if taken[g]:
             chosen[room.codes[g] // 32] |= np.uint32(1) << np.uint32(room.codes[g] % 32)
@@ -195,15 +230,16 @@ def _at_one_place(room: Groups, n_groups: int, columns: Columns, j: int, state: 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _divide(
-    cut: Array, chosen: Array, columns: Columns, rows: Rows, spare: Rows, nodes: Nodes, first: int, criterion: int
-) -> int:
+    cut: Array, chosen: Array, columns: Columns, rows: Rows, spare: Rows, flags: Array, nodes: Nodes, first: int,
+    criterion: int,
+) -> int:  # fmt: skip
     """Put the node's rows in order, those that go left before the others, and write it; the place of the first other.
 
     Its children are the nodes `first` and `first` + 1.
     """
     node, j, low, high = cut[NODE], cut[COLUMN], cut[START], cut[STOP]
-    by_set, present = columns.categorical[j], np.zeros(8, dtype=np.uint32)
-    left = np.empty(high - low, dtype=np.bool_)
+    by_set, left = columns.categorical[j], flags[: high - low]
+    present = np.zeros(8 if by_set else 0, dtype=np.uint32)
     if by_set:
         n_left = _by_set(columns.codes[j], rows.ids[low:high], chosen, left, present)
         with_missing = (present[0] & np.uint32(1)) != 0
@@ -272,13 +308,15 @@ def _part(values: Array, spare: Array, left: Array) -> None:
         values[here], spare[there] = values[i], values[i]
         here += left[i]
         there += not left[i]
-    values[here:] = spare[:there]
+    for i in range(there):
+        values[here + i] = spare[i]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _add_up(rows: Rows, low: int, high: int, sums: Array) -> float:
     """The sums (S,) of some rows, and their extras."""
-    sums[:] = 0.0
+    for s in range(len(sums)):
+        sums[s] = 0.0
     labels, values, extras, weights = rows.labels, rows.values, rows.extras, rows.weights
     extra = 0.0
     if len(labels):
@@ -304,37 +342,3 @@ def _narrow(bounds: Array, cut: Array, columns: Columns, nodes: Nodes, first: in
         middle += 0.5 * sums[1] / weight_of(criterion, sums)
     bounds[0, 1 if rising > 0 else 0] = middle
     bounds[1, 0 if rising > 0 else 1] = middle
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _new_nodes(m: int, n_sums: int) -> Nodes:
-    return Nodes(
-        np.full(m, -1, dtype=np.int32), np.full(m, np.nan), np.full(m, -1, dtype=np.int32),
-        np.zeros(m, dtype=np.bool_), np.full(m, -1, dtype=np.int32), np.zeros((m, 8), dtype=np.uint32),
-        np.zeros((m, n_sums)), np.zeros(m), np.zeros(m, dtype=np.int32),
-    )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _longer_nodes(nodes: Nodes) -> Nodes:
-    m, n_sums = nodes.sums.shape
-    longer = _new_nodes(2 * m, n_sums)
-    longer.feature[:m], longer.threshold[:m], longer.left[:m] = nodes.feature, nodes.threshold, nodes.left
-    longer.missing_left[:m], longer.categories[:m] = nodes.missing_left, nodes.categories
-    longer.sets[:m, :], longer.sums[:m, :] = nodes.sets, nodes.sums
-    longer.extra[:m], longer.n_rows[:m] = nodes.extra, nodes.n_rows
-    return longer  # type: ignore[no-any-return]
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _new_waiting(m: int) -> Waiting:
-    return Waiting(np.zeros((m, 8), dtype=np.int64), np.zeros(m), np.zeros((m, 2)), np.zeros((m, 8), dtype=np.uint32))
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _longer_waiting(waiting: Waiting) -> Waiting:
-    m = len(waiting.gains)
-    longer = _new_waiting(2 * m)
-    longer.cuts[:m, :], longer.gains[:m] = waiting.cuts, waiting.gains
-    longer.bounds[:m, :], longer.sets[:m, :] = waiting.bounds, waiting.sets
-    return longer  # type: ignore[no-any-return]

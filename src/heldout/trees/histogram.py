@@ -36,6 +36,7 @@ class Groups(NamedTuple):
     kept: Array  # (codes,) what a cut after each group keeps
     off: Array  # (S,)
     left: Array  # (S,)
+    taken: Array  # (256,) bool, categories that go left
 
 
 def room_for(n_codes: int, n_sums: int) -> Groups:
@@ -44,7 +45,8 @@ def room_for(n_codes: int, n_sums: int) -> Groups:
     return Groups(
         np.zeros((n_codes, n_sums)), np.zeros(n_codes, dtype=np.int64), np.zeros(words, dtype=np.uint64),
         np.zeros(words // 64 + 1, dtype=np.uint64), np.zeros(n_codes + 1, dtype=np.uint32), np.zeros((n_sums, n_codes)),
-        np.zeros(n_codes, dtype=np.int64), np.zeros(n_codes), np.zeros(n_sums), np.zeros(n_sums),
+        np.zeros(n_codes, dtype=np.int64), np.zeros(n_codes), np.zeros(n_sums),
+        np.zeros(n_sums), np.zeros(256, dtype=np.bool_),
     )  # fmt: skip
 
 
@@ -58,24 +60,23 @@ def trailing_zeros(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), code
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def group_rows(column: Array, n_codes: int, rows: Rows, low: int, high: int, counted: bool, room: Groups) -> int:
-    """How many groups the node's rows (from `low` to `high`) make; fills codes, running sums and, if `counted`, counts.
-
-    Arrays are taken out of their tuples first: each way to one inside a loop would count references.
-    """
-    ids = rows.ids[low:high]
-    if len(rows.labels):
-        _add_classes(column, ids, rows.labels[low:high], rows.weights[low:high], room.histogram)
+@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def group_rows(
+    column: Array, n_codes: int, ids: Array, labels: Array, values: Array, weights: Array, counted: bool,
+    histogram: Array, numbers: Array, marks: Array, marked: Array, codes: Array, sums: Array, counts: Array,
+) -> int:  # fmt: skip
+    """How many groups a node's rows make; fills codes, running sums, counts if `counted`. Arrays as in `Groups`."""
+    if len(labels):
+        _add_classes(column, ids, labels, weights, histogram)
     else:
-        _add_numbers(column, ids, rows.values[low:high], rows.weights[low:high], room.histogram)
+        _add_numbers(column, ids, values, weights, histogram)
     if len(ids) >= FULL * n_codes:
-        found = _codes_with_weight(room.histogram[:n_codes], room.codes)
+        found = _codes_with_weight(histogram, n_codes, codes)
     else:
-        found = _codes_that_occur(column, ids, n_codes, room.marks, room.marked, room.codes)
-    _running(room.codes[:found], room.histogram, room.sums)
+        found = _codes_that_occur(column, ids, n_codes, marks, marked, codes)
+    _running(codes, found, histogram, sums)
     if counted:
-        _count(column, ids, room.codes[:found], room.numbers, room.counts)
+        _count(column, ids, codes, found, numbers, counts)
     return found  # type: ignore[no-any-return]
 
 
@@ -94,10 +95,10 @@ def _add_numbers(column: Array, ids: Array, values: Array, weights: Array, histo
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _codes_with_weight(histogram: Array, codes: Array) -> int:
+def _codes_with_weight(histogram: Array, n_codes: int, codes: Array) -> int:
     """Fill the codes with any weight: the weight of numbers stands first, those of classes beside each other."""
     found = 0
-    for c in range(len(histogram)):
+    for c in range(n_codes):
         weight = 0.0
         for s in range(histogram.shape[1]):
             weight += abs(histogram[c, s])
@@ -130,23 +131,24 @@ def _codes_that_occur(column: Array, ids: Array, n_codes: int, marks: Array, mar
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _running(codes: Array, histogram: Array, sums: Array) -> None:
+def _running(codes: Array, found: int, histogram: Array, sums: Array) -> None:
     """Running sums (S, groups) of the codes' histogram, which is zero afterwards."""
     for s in range(histogram.shape[1]):
-        total = 0.0
-        for g in range(len(codes)):
-            total += histogram[codes[g], s]
-            histogram[codes[g], s] = 0.0
-            sums[s, g] = total
+        sums[s, 0] = 0.0
+    for g in range(found):
+        c, before = codes[g], max(g - 1, 0)
+        for s in range(histogram.shape[1]):
+            sums[s, g] = sums[s, before] + histogram[c, s]
+            histogram[c, s] = 0.0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count(column: Array, ids: Array, codes: Array, numbers: Array, counts: Array) -> None:
+def _count(column: Array, ids: Array, codes: Array, found: int, numbers: Array, counts: Array) -> None:
     """Running numbers of rows."""
     for i in range(len(ids)):
         numbers[column[ids[i]]] += 1
     total = 0
-    for g in range(len(codes)):
+    for g in range(found):
         total += numbers[codes[g]]
         numbers[codes[g]] = 0
         counts[g] = total

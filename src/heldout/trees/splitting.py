@@ -30,17 +30,16 @@ class Rules(NamedTuple):
     at_random: bool
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
 def best_cut(
-    rules: Rules, room: Groups, n_groups: int, total: Array, count: int, monotonic: int, low: float, high: float,
-    best: float,
+    rules: Rules, codes: Array, sums: Array, counts: Array, values: Array, off: Array,
+    left: Array, n_groups: int, total: Array, count: int, monotonic: int, low: float, high: float, best: float,
 ) -> tuple[float, int, int, bool]:  # fmt: skip
     """What the best cut keeps, the codes on either side of it, and whether missing rows (code 0) go left.
 
     Values (means, or shares of the second class) on both sides lie from `low` to `high`, in the order of `monotonic`.
-    Where no cut keeps more than `best` does, that is what is returned.
+    Where no cut keeps more than `best` does, that is what is returned. Arrays as in `histogram.Groups`.
     """
-    codes, sums, counts, values, off, left = room.codes, room.sums, room.counts, room.kept, room.off, room.left
     first = 1 if codes[0] == 0 else 0
     below, above, to_left = 0, 0, False
     for missing_left in range(2 if first else 1):
@@ -115,20 +114,23 @@ def best_subset(
             value = _kept_by(rules, own, counts, side, total, count, low, high)
             if value > best:
                 best = value
-                taken[:n_groups] = side
+                for g in range(n_groups):
+                    taken[g] = side[g]
         return best
-    shares = np.empty(n_groups)
+    shares, order = np.empty(n_groups), np.empty(n_groups, dtype=np.int64)
     for column in range(n_sums if several else 1):
         for g in range(n_groups):
             shares[g] = own[g, column if several else 1] / weight_of(rules.criterion, own[g])
-        order = np.argsort(shares, kind="mergesort")
-        side[:] = False
+        _sort_by(shares, order)
+        for g in range(n_groups):
+            side[g] = False
         for place in range(n_groups - 1):
             side[order[place]] = True
             value = _kept_by(rules, own, counts, side, total, count, low, high)
             if value > best:
                 best = value
-                taken[:n_groups] = side
+                for g in range(n_groups):
+                    taken[g] = side[g]
     return best
 
 
@@ -137,13 +139,27 @@ def _kept_by(
     rules: Rules, own: Array, counts: Array, side: Array, total: Array, count: int, low: float, high: float
 ) -> float:
     """What a division of the groups keeps, or -inf where a side is too small."""
-    left, n_left = np.zeros(len(total)), 0
+    left, right, n_left = np.zeros(len(total)), np.empty(len(total)), 0
     for g in range(len(side)):
         if side[g]:
-            left += own[g]
             n_left += counts[g]
+            for s in range(len(total)):
+                left[s] += own[g, s]
     if rules.least_rows > 1 and (n_left < rules.least_rows or count - n_left < rules.least_rows):
         return -np.inf
     if not _allowed(rules, left, total, 0, low, high):
         return -np.inf
-    return float(kept(rules.criterion, left) + kept(rules.criterion, total - left))
+    for s in range(len(total)):
+        right[s] = total[s] - left[s]
+    return float(kept(rules.criterion, left) + kept(rules.criterion, right))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _sort_by(values: Array, order: Array) -> None:
+    """The places of the values, rising, by insertion: there are at most 256, and it compiles at once."""
+    for i in range(len(values)):
+        at = i
+        while at > 0 and values[order[at - 1]] > values[i]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = i
