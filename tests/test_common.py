@@ -25,6 +25,7 @@ from heldout.linear.squares.regression import LinearRegression
 from heldout.multiclass.one_vs_one import OneVsOneClassifier
 from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
 from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 LEARNERS: list[Any] = [
@@ -69,6 +70,8 @@ LEARNERS: list[Any] = [
     DecisionTreeClassifier(criterion="entropy", max_leaf_nodes=3, ccp_alpha=0.01),
     DecisionTreeRegressor(),
     DecisionTreeRegressor(splitter="histogram", min_weight_fraction_leaf=0.05, max_depth=4),
+    RandomForestClassifier(n_estimators=4, bootstrap=False, max_features=None),
+    RandomForestRegressor(n_estimators=4, bootstrap=False),
     NearestNeighborsClassifier(),
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
@@ -291,6 +294,15 @@ NONSENSE: dict[str, Any] = {
     "categorical_features": [1000],
     "categories": {"0": ["b", "a"]},
     "ccp_alpha": -1.0,
+    "n_estimators": 0,
+    "cuts": "none",
+    "bootstrap": "yes",
+    "max_samples": -1,
+    "oob_score": "yes",
+    "warm_start": "yes",
+    "time_limit": -1.0,
+    "trees": [],
+    "oob": "yes",
     "tree": {},
     "n_neighbors": 0,
     "weights": "near",

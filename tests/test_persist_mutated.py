@@ -73,7 +73,8 @@ def block(kind: str) -> Any:
 def learner(name: str) -> Any:
     target = "price" if "regression" in LEARNERS[name].tasks else "sold"
     X = encoder(target).transform(table().select(problem(target).features))
-    return resolve(name)().fit(X, problem(target).y(table()))
+    few = {"n_estimators": 3} if name.startswith("RandomForest") else {}
+    return resolve(name)(**few).fit(X, problem(target).y(table()))
 
 
 @functools.cache
@@ -114,6 +115,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "OneVsRestClassifier": lambda: learner("OneVsRestClassifier"),
     "DecisionTreeRegressor": lambda: learner("DecisionTreeRegressor"),
     "DecisionTreeClassifier": lambda: learner("DecisionTreeClassifier"),
+    "RandomForestRegressor": lambda: learner("RandomForestRegressor"),
+    "RandomForestClassifier": lambda: learner("RandomForestClassifier"),
     "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
     "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
 }

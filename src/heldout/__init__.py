@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from heldout.seal import SealedTest
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
+    from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
     from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 _PLACES = {
@@ -86,6 +87,8 @@ _PLACES = {
     "NearestNeighborsRegressor": "heldout.neighbors.estimators",
     "DecisionTreeClassifier": "heldout.trees.tree",
     "DecisionTreeRegressor": "heldout.trees.tree",
+    "RandomForestClassifier": "heldout.trees.forest",
+    "RandomForestRegressor": "heldout.trees.forest",
     "curse_of_dimensionality": "heldout.neighbors.curse",
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
@@ -127,6 +130,8 @@ __all__ = [
     "OneVsRestClassifier",
     "PolynomialRegression",
     "Problem",
+    "RandomForestClassifier",
+    "RandomForestRegressor",
     "Ridge",
     "Score",
     "SealedTest",

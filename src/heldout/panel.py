@@ -55,6 +55,8 @@ LEARNERS: dict[str, Entry] = {
         Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest", tried=False),
         Entry("DecisionTreeRegressor", "Decision tree", REGRESSION, "trees.tree", tried=False),
         Entry("DecisionTreeClassifier", "Decision tree", CLASSIFICATION, "trees.tree", tried=False),
+        Entry("RandomForestRegressor", "Random forest", REGRESSION, "trees.forest", tried=False),
+        Entry("RandomForestClassifier", "Random forest", CLASSIFICATION, "trees.forest", tried=False),
         Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=False),
         Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=False),
     )

@@ -35,3 +35,22 @@ def _goes_right(x: Any, node: Any, threshold: Any, missing_left: Any, categories
         return 0 if missing_left[node] else 1
     code = np.int64(x) + 1
     return 1 - np.int64((sets[categories[node], code // 32] >> np.uint32(code % 32)) & np.uint32(1))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def add_values(
+    X: Array, feature: Array, threshold: Array, left: Array, missing_left: Array, categories: Array, sets: Array,
+    value: Array, roots: Array, out: Array,
+) -> None:  # fmt: skip
+    """Add to `out` (n, K) the values of the leaves that each row of `X` (n, p) ends in, tree after tree.
+
+    The trees stand one after the other, with `roots` where they begin; children and sets count from the beginning.
+    """
+    n_values = out.shape[1]
+    for root in roots:
+        for i in range(len(X)):
+            node = np.int64(root)
+            while feature[node] >= 0:
+                node = left[node] + _goes_right(X[i, feature[node]], node, threshold, missing_left, categories, sets)
+            for k in range(n_values):
+                out[i, k] += value[node, k]

@@ -118,6 +118,17 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
             raise InputError("monotonic_cst asks for an order of a column of categories, which have none.")
         return found.astype(np.int8)
 
+    def _check_restored(self, state: State, p: int, n_values: int) -> None:
+        """The parameters from a file suit each other and the columns."""
+        try:
+            self._check_parameters()
+            self.max_features_ = n_columns_tried(self.max_features, p)
+            self._monotonic(p, n_values)
+            names = getattr(self, "feature_names_in_", np.arange(p).astype(str)).tolist()
+            categorical_mask(self.categorical_features, names, [False] * p)
+        except InputError as error:
+            state.fail(str(error).rstrip("."))
+
     def _categorical_mask(self, p: int) -> Array:
         mask = np.zeros(p, dtype=bool)
         mask[list(self.categories_)] = True
@@ -282,14 +293,7 @@ class _DecisionTree(TreeBase):
         p = columns_from_state(self, state)
         self.categories_ = categories_from_state(state, p)
         self.tree_ = Tree.from_state(state.part("tree"), p, n_values)
-        try:
-            self._check_parameters()
-            self.max_features_ = n_columns_tried(self.max_features, p)
-            self._monotonic(p, n_values)
-            names = getattr(self, "feature_names_in_", np.arange(p).astype(str)).tolist()
-            categorical_mask(self.categorical_features, names, [False] * p)
-        except InputError as error:
-            state.fail(str(error).rstrip("."))
+        self._check_restored(state, p, n_values)
 
     @classmethod
     def _restored(cls, state: State, **more: Any) -> Any:

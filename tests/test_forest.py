@@ -1,0 +1,173 @@
+"""Random forests: every mean by its definition, the same forest from the same seed, quality beside scikit-learn's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import sklearn.ensemble
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification, make_friedman1
+from sklearn.metrics import r2_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
+
+from heldout import RandomForestClassifier, RandomForestRegressor, persist
+from heldout.errors import InputError
+from heldout.trees.predict import leaves
+
+DRAWN = "rows are drawn by number, so that a weight is not a repetition"
+
+
+@parametrize_with_checks(
+    [RandomForestClassifier(n_estimators=5), RandomForestRegressor(n_estimators=5, cuts="random")],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": DRAWN,
+        "check_sample_weight_equivalence_on_sparse_data": DRAWN,
+    },
+)
+def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def made(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    return make_classification(n, 12, n_informative=6, n_classes=3, random_state=seed)
+
+
+def tree_values(model: Any, X: np.ndarray) -> np.ndarray:
+    """The values (trees, n, K) of every tree by itself."""
+    found = []
+    for tree in model.estimators_:
+        leaf = np.empty(len(X), dtype=np.int64)
+        leaves(X, *tree.walk, 0, leaf)
+        found.append(tree.value[leaf])
+    return np.stack(found)
+
+
+def test_the_forest_is_the_mean_of_its_trees() -> None:
+    X, y = made()
+    X[::7, 3] = np.nan
+    model = RandomForestClassifier(n_estimators=9).fit(X, y)
+    assert_allclose(model.predict_proba(X), tree_values(model, X).mean(axis=0), rtol=1e-12)
+    numbers = RandomForestRegressor(n_estimators=9).fit(X, y + 0.5)
+    assert_allclose(numbers.predict(X), tree_values(numbers, X).mean(axis=0)[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_out_of_bag_by_hand(weighted: bool) -> None:
+    X, y = made(200)
+    v = np.random.default_rng(0).integers(0, 3, 200).astype(float) if weighted else None
+    model = RandomForestClassifier(n_estimators=15, oob_score=True, max_samples=0.7).fit(X, y, v)
+    seen = np.arange(200) if v is None else np.flatnonzero(v)
+    bags = np.stack([model._bag(i, len(seen)) for i in range(15)])
+    assert np.all(bags.sum(axis=1) == round(0.7 * len(seen)))
+    values, out = tree_values(model, X[seen]), bags == 0.0
+    mean = (values * out[:, :, None]).sum(axis=0) / np.maximum(out.sum(axis=0), 1)[:, None]
+    told = out.any(axis=0)
+    assert_allclose(model.oob_decision_function_[seen][told], mean[told], rtol=1e-12)
+    assert model.oob_score_ == np.mean(mean[told].argmax(axis=1) == y[seen][told])
+    numbers = RandomForestRegressor(n_estimators=15, oob_score=True).fit(X, X[:, 0])
+    kept = ~np.isnan(numbers.oob_prediction_)
+    assert numbers.oob_score_ == pytest.approx(r2_score(X[kept, 0], numbers.oob_prediction_[kept]))
+
+
+def test_the_same_seed_gives_the_same_forest_whatever_the_threads() -> None:
+    X, y = made()
+    one = RandomForestClassifier(n_estimators=7, seed=3).fit(X, y)
+    with threadpool_limits(1, "blas"):
+        alone = RandomForestClassifier(n_estimators=7, seed=3).fit(X, y)
+    assert_array_equal(one.predict_proba(X), alone.predict_proba(X))
+    other = RandomForestClassifier(n_estimators=7, seed=4).fit(X, y)
+    assert not np.array_equal(one.predict_proba(X), other.predict_proba(X))
+
+
+def test_a_warm_start_grows_what_is_missing() -> None:
+    X, y = made()
+    whole = RandomForestClassifier(n_estimators=8).fit(X, y)
+    part = RandomForestClassifier(n_estimators=3, warm_start=True).fit(X, y)
+    assert len(part.estimators_) == 3
+    part.set_params(n_estimators=8).fit(X, y)
+    assert_array_equal(part.predict_proba(X), whole.predict_proba(X))
+    with pytest.raises(InputError, match="8 trees are grown already"):
+        part.set_params(n_estimators=2).fit(X, y)
+
+
+def test_a_time_limit_leaves_a_valid_smaller_forest() -> None:
+    X, y = made()
+    with pytest.warns(UserWarning, match="The time limit of 1e-09 s was reached after 8 of 50 trees"):
+        model = RandomForestClassifier(n_estimators=50, time_limit=1e-9).fit(X, y)
+    assert len(model.estimators_) == 8
+    again = persist.loads(persist.dumps(model))
+    assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("splitter", ["exact", "histogram"])
+@pytest.mark.parametrize("cuts", ["best", "random"])
+def test_quality_is_scikit_learns(cuts: str, splitter: str) -> None:
+    X, y = made(3000)
+    peers = sklearn.ensemble
+    classes = {"best": peers.RandomForestClassifier, "random": peers.ExtraTreesClassifier}[cuts]
+    ours = RandomForestClassifier(cuts=cuts, splitter=splitter, bootstrap=cuts == "best").fit(X[:2000], y[:2000])
+    theirs = classes(random_state=0, n_jobs=2).fit(X[:2000], y[:2000])
+    assert ours.score(X[2000:], y[2000:]) >= theirs.score(X[2000:], y[2000:]) - 0.025
+    X, y = make_friedman1(1500, noise=1.0, random_state=0)
+    numbers = {"best": peers.RandomForestRegressor, "random": peers.ExtraTreesRegressor}[cuts]
+    ours = RandomForestRegressor(cuts=cuts, splitter=splitter, bootstrap=cuts == "best").fit(X[:1000], y[:1000])
+    theirs = numbers(random_state=0, n_jobs=2).fit(X[:1000], y[:1000])
+    assert ours.score(X[1000:], y[1000:]) >= theirs.score(X[1000:], y[1000:]) - 0.02
+
+
+def test_balanced_bags_find_the_rare_class() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(4000) < 0.03).astype(int)
+    X = rng.normal(size=(4000, 6)) + 0.9 * y[:, None]
+    limits = {"min_samples_leaf": 20, "n_estimators": 30}
+    plain, balanced = (
+        RandomForestClassifier(class_weight=weight, **limits).fit(X[:2000], y[:2000])
+        for weight in (None, "balanced_subsample")
+    )
+    found = [np.mean(model.predict(X[2000:])[y[2000:] == 1]) for model in (plain, balanced)]
+    assert found[0] < 0.2 < 0.4 < found[1]
+
+
+def test_importances_and_columns_with_texts() -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "noise": rng.normal(size=400),
+            "town": rng.choice(["Ulm", "Bern", "Graz", None], 400),
+            "size": rng.normal(size=400),
+        }
+    )
+    y = frame["town"].is_in(["Ulm", "Graz"]).fill_null(True).to_numpy()
+    model = RandomForestClassifier(n_estimators=20, max_features=None).fit(frame, y)
+    assert model.score(frame, y) == 1.0 and model.feature_importances_.argmax() == 1
+    assert_allclose(model.feature_importances_.sum(), 1.0)
+    again = persist.loads(persist.dumps(model))
+    assert_array_equal(again.predict_proba(frame), model.predict_proba(frame))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"n_estimators": 0}, "n_estimators is 0"),
+        ({"cuts": "any"}, "no cuts 'any'"),
+        ({"oob_score": True, "bootstrap": False}, "oob_score needs bootstrap"),
+        ({"max_samples": 2.0}, "max_samples is 2.0"),
+        ({"time_limit": 0}, "time_limit is 0"),
+        ({"bootstrap": "yes"}, "bootstrap is 'yes'"),
+        ({"max_features": 77}, "max_features is 77"),
+        ({"oob_score": True, "max_samples": 1, "n_estimators": 1, "class_weight": "even"}, "class_weight is 'even'"),
+    ],
+)
+def test_wrong_parameters_are_refused_in_a_sentence(wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        RandomForestClassifier(**wrong).fit(*load_breast_cancer(return_X_y=True))
+
+
+def test_numbers_lie_between_those_that_were_seen() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    said = RandomForestRegressor(n_estimators=10, max_features="sqrt").fit(X, y).predict(100.0 * X)
+    assert y.min() <= said.min() and said.max() <= y.max()
