@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -25,19 +24,22 @@ def rows_of(learner: Any, X: Any, *, reset: bool = False) -> Array:
     At fit (`reset`) the categories are learned. Columns of texts, categories or truth values in a frame are categorical
     where `categorical_features` is "from_dtype".
     """
-    if not _is_frame(X):
-        X = validate_data(learner, X, dtype=None, ensure_all_finite=False, reset=reset)
-        columns: Sequence[Any] = X.T
-        names = [str(j) for j in range(X.shape[1])]
-        texts = [False] * X.shape[1]
-    else:
+    by_dtype = isinstance(learner.categorical_features, str) and learner.categorical_features == "from_dtype"
+    plain = learner.categorical_features is None or by_dtype if reset else not learner.categories_
+    if plain and not _is_frame(X):
+        X = validate_data(learner, X, dtype=np.float64, ensure_all_finite="allow-nan", order="C", reset=reset)
+        if reset:
+            learner.categories_ = {}
+        return np.asarray(X)
+    if _is_frame(X):
         validate_data(learner, X, skip_check_array=True, reset=reset)
         names, columns, texts = _frame_columns(X)
+    else:
+        X = validate_data(learner, X, dtype=None, ensure_all_finite=False, reset=reset)
+        names, columns, texts = [str(j) for j in range(X.shape[1])], X.T, [False] * X.shape[1]
     if reset:
         mask = categorical_mask(learner.categorical_features, names, texts)
         learner.categories_ = {j: _categories_of(names[j], columns[j]) for j in np.flatnonzero(mask).tolist()}
-    if not _is_frame(X) and not learner.categories_:
-        return np.asarray(check_array(X, dtype=np.float64, ensure_all_finite="allow-nan", order="C"))
     found = np.empty((len(columns[0]), len(columns)))
     for j, column in enumerate(columns):
         found[:, j] = _codes(column, learner.categories_[j]) if j in learner.categories_ else _numbers(names[j], column)
