@@ -68,29 +68,34 @@ class Limits:
     n_tried: int = NO_LIMIT
     at_random: bool = False
 
-    def rules(self, n_columns: int, weight: float) -> Rules:
-        """As the compiled code takes them, for rows of this weight."""
+    def rules(self, n_columns: int, weight: float, whole: bool) -> Rules:
+        """As the compiled code takes them, for rows of this weight, each `whole` or not."""
         own = {**vars(self), "criterion": CRITERIA[self.criterion], "n_tried": min(self.n_tried, n_columns)}
+        own["whole"] = whole
         return Rules(**{**own, "least_decrease": self.least_decrease * weight})
 
 
 def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limits: Limits, seed: int) -> Tree:
     """A tree of the rows with a weight (n,) above zero."""
-    from heldout.trees.grow import Columns, grow, room_for_nodes
+    from heldout.trees.grow import Columns, desk_for, grow, room_for_nodes
     from heldout.trees.histogram import Rows, room_for
+    from heldout.trees.packed import MOST_WEIGHT, logs_up_to
 
     columns = Columns(
         binned.codes, binned.n_codes, binned.low, binned.high, binned.starts, binned.categorical, monotonic
     )
-    rules = limits.rules(len(binned.codes), float(weights.sum()))
-    ids = np.flatnonzero(weights > 0.0).astype(np.uint32)
+    ids, weight = np.flatnonzero(weights > 0.0).astype(np.uint32), float(weights.sum())
+    whole = target.n_classes > 0 and bool(np.all(weights == np.rint(weights)))
+    rules = limits.rules(len(binned.codes), weight, whole)
     extras = target.extras(rules.criterion)
     labels, values, extras = (of[ids] if len(of) else of for of in (target.codes, target.values, extras))
     rows = Rows(ids, labels, values, extras, weights[ids])
     spare = Rows(*(np.empty_like(values) for values in rows))
-    room = room_for(int(binned.n_codes.max()), target.n_sums)
+    logs = logs_up_to(int(min(weight, MOST_WEIGHT))) if whole and rules.criterion == ENTROPY else np.zeros(1)
+    room = room_for(int(binned.n_codes.max()), len(ids), target.n_classes, logs)
     nodes, waiting = room_for_nodes(len(ids), rules.most_leaves, target.n_sums, bool(binned.categorical.any()))
-    m = grow(columns, rows, spare, room, rules, nodes, waiting, seed)
+    desk = desk_for(len(ids), len(binned.codes), seed)
+    m = grow(columns, rows, spare, room, desk, rules, nodes, waiting)
     sums, extra = nodes.sums[:m], nodes.extra[:m]
     weight = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
     value = sums / weight[:, None] if target.n_classes else sums[:, 1:] / weight[:, None]

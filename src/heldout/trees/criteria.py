@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
+from heldout.trees.compiled import WITHIN
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 GINI, ENTROPY, SQUARED, POISSON = range(4)
@@ -23,7 +25,7 @@ CRITERIA = {
 }
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def weight_of(criterion: Any, sums: Any) -> Any:
     """The weight of the rows whose sums these are: (K,) class weights, or (w, w y)."""
     if criterion >= SQUARED:
@@ -34,7 +36,7 @@ def weight_of(criterion: Any, sums: Any) -> Any:
     return total
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def whole(criterion: int, weight: float, extra: float) -> float:
     """What a node's rows add to the impurity however they are divided."""
     if criterion >= SQUARED:
@@ -42,7 +44,7 @@ def whole(criterion: int, weight: float, extra: float) -> float:
     return 0.0 if criterion == ENTROPY else weight
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def kept(criterion: int, sums: Array) -> float:
     """Of one node: sum_k s_k^2 / w, sum_k s_k log2(s_k / w), (sum y)^2 / w or log(mean) sum y."""
     weight = weight_of(criterion, sums)
@@ -61,7 +63,7 @@ def kept(criterion: int, sums: Array) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(**WITHIN, error_model="numpy")  # type: ignore[untyped-decorator]
 def kept_by_cuts(
     criterion: int,
     sums: Array,
@@ -70,11 +72,13 @@ def kept_by_cuts(
     first: int,
     last: int,
     out: Array,
+    left: Array,
+    right: Array,
 ) -> None:
     """What the cuts after the groups from `first` to `last` keep, both sides together.
 
     `sums` (S, groups) run over the groups; `off` (S,) of them stands on the right whatever the cut. NaN or -inf where a
-    side is empty.
+    side is empty. `left` and `right` (S,) are room.
     """
     if criterion == GINI:
         _gini(sums, off, total, first, last, out)
@@ -84,7 +88,6 @@ def kept_by_cuts(
             w, m = sums[0, g] - off[0], sums[1, g] - off[1]
             out[g] = m * m / w + (moment - m) * (moment - m) / (total[0] - w)
     else:
-        left, right = np.empty(len(total)), np.empty(len(total))
         for g in range(first, last):
             for s in range(len(total)):
                 left[s] = sums[s, g] - off[s]
@@ -92,7 +95,7 @@ def kept_by_cuts(
             out[g] = kept(criterion, left) + kept(criterion, right)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(**WITHIN, error_model="numpy")  # type: ignore[untyped-decorator]
 def _gini(sums: Array, off: Array, total: Array, first: int, last: int, out: Array) -> None:
     """Of two classes in one expression, so that the loop runs in vectors."""
     whole = 0.0

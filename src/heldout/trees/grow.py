@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numba import njit
 
+from heldout.trees.compiled import CALLED, WITHIN
 from heldout.trees.criteria import kept, weight_of, whole
 from heldout.trees.histogram import Groups, Rows, group_rows
+from heldout.trees.packed import MOST_WEIGHT, pack
 from heldout.trees.splitting import BEYOND, Rules, best_cut, best_subset
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -55,6 +57,28 @@ class Waiting(NamedTuple):
     sets: Array  # (w, 8) uint32
 
 
+class Desk(NamedTuple):
+    """What `grow` writes on."""
+
+    bounds: Array  # (2, 2)
+    cut: Array  # (8,)
+    chosen: Array  # (8,) uint32
+    present: Array  # (8,) uint32
+    ends: Array  # (4,) of the rows of the nodes that are new, one after the other; the first of these nodes
+    order: Array  # (p,) of the columns
+    flags: Array  # (n,) bool, rows that go left
+    state: Array  # (1,) uint64, of the random numbers
+
+
+def desk_for(n_rows: int, n_columns: int, seed: int) -> Desk:
+    """For trees of so many rows."""
+    return Desk(
+        np.empty((2, 2)), np.zeros(8, dtype=np.int64), np.zeros(8, dtype=np.uint32), np.zeros(8, dtype=np.uint32),
+        np.zeros(4, dtype=np.int64), np.arange(n_columns), np.empty(n_rows, dtype=np.bool_),
+        np.array([seed], dtype=np.uint64),
+    )  # fmt: skip
+
+
 def room_for_nodes(n_rows: int, most_leaves: int, n_sums: int, with_sets: bool) -> tuple[Nodes, Waiting]:
     """All that a tree of so many rows can need; memory that is not written to is not taken."""
     leaves = max(1, min(n_rows, most_leaves) if most_leaves else n_rows)
@@ -71,7 +95,7 @@ def room_for_nodes(n_rows: int, most_leaves: int, n_sums: int, with_sets: bool) 
     return nodes, waiting
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def next_random(state: Array) -> Any:
     """64 random bits (S. Vigna's splitmix64)."""
     state[0] += GOLDEN
@@ -81,31 +105,31 @@ def next_random(state: Array) -> Any:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def below(state: Array, n: int) -> int:
     """A random whole number from 0 to n - 1."""
     return int(((next_random(state) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**CALLED)  # type: ignore[untyped-decorator]
 def grow(
-    columns: Columns, rows: Rows, spare: Rows, room: Groups, rules: Rules, nodes: Nodes, waiting: Waiting, seed: int
+    columns: Columns, rows: Rows, spare: Rows, room: Groups, desk: Desk, rules: Rules, nodes: Nodes, waiting: Waiting
 ) -> int:
     """Write the nodes of a tree of these rows; how many there are. `rows` are put in another order; `spare` is room.
 
     With `most_leaves` the node that gains most is divided first, otherwise the last.
     """
-    state = np.array([seed], dtype=np.uint64)
     n = len(rows.ids)
-    order, flags = np.arange(len(columns.codes)), np.empty(n, dtype=np.bool_)
-    nodes.extra[0] = _add_up(rows, 0, n, nodes.sums[0])
+    bounds, cut, chosen, present, ends, order, flags, state = desk
+    ends[0], ends[1], ends[2], ends[3] = 0, n, n, 0
+    nodes.extra[0] = _add_up(rows, ends[0], n, nodes.sums[0])
     nodes.feature[0], nodes.left[0], nodes.categories[0], nodes.threshold[0] = -1, -1, -1, np.nan
     nodes.n_rows[0] = n
-    bounds, cut, chosen = np.empty((2, 2)), np.zeros(8, dtype=np.int64), np.empty(8, dtype=np.uint32)
     bounds[0, 0], bounds[0, 1] = -np.inf, np.inf
-    ends = np.array([0, n, n])  # of the rows of the nodes that are new, one after the other
-    new, n_nodes, n_waiting, n_leaves, depth = 0, 1, 0, 1, 0
+    cut[DEPTH] = -1
+    n_nodes, n_waiting, n_leaves = ends[3] + 1, ends[3], ends[3] + 1  # not of a type of their own, as 0 and 1 are
     while True:
+        new, depth = ends[3], cut[DEPTH] + 1
         for side in range(n_nodes - new):
             n_waiting += _look_at(
                 new + side, ends[side], ends[side + 1], depth, bounds[side], columns, rows, room, rules, nodes, order,
@@ -127,20 +151,20 @@ def grow(
         _copy(waiting.sets[n_waiting], waiting.sets[at])
         _copy(waiting.bounds[n_waiting], waiting.bounds[at])
         waiting.gains[at] = waiting.gains[n_waiting]
-        new, depth, n_nodes, n_leaves = n_nodes, cut[DEPTH] + 1, n_nodes + 2, n_leaves + 1
+        ends[3], n_nodes, n_leaves = n_nodes, n_nodes + 2, n_leaves + 1
         ends[0], ends[2] = cut[START], cut[STOP]
-        ends[1] = _divide(cut, chosen, columns, rows, spare, flags, nodes, new, rules.criterion)
-        _narrow(bounds, cut, columns, nodes, new, rules.criterion)
+        ends[1] = _divide(cut, chosen, columns, rows, spare, flags, nodes, ends[3], rules.criterion, present)
+        _narrow(bounds, cut, columns, nodes, ends[3], rules.criterion)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _copy(source: Array, target: Array) -> None:
     """Item by item, which compiles in a tenth of the time that a slice takes."""
     for i in range(len(source)):
         target[i] = source[i]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def _look_at(
     node: int, low: int, high: int, depth: int, bounds: Array, columns: Columns, rows: Rows, room: Groups,
     rules: Rules, nodes: Nodes, order: Array, state: Array, waiting: Waiting, place: int,
@@ -159,8 +183,15 @@ def _look_at(
     ids, labels, values = rows.ids[low:high], rows.labels[low:high], rows.values[low:high]
     weights = rows.weights[low:high]
     # Not in the loop, where references would be counted each time.
-    histogram, numbers, marks, marked, codes, sums, counts, by_cut, off, left, taken = room
+    histogram, words, numbers, marks, marked, codes, sums, packed_sums, counts, by_cut, off, packed_off, left, \
+        right, all_total, packed, taken, logs, _, _, _, _, _ = room  # fmt: skip
     all_codes, n_codes, monotonic, categorical = columns.codes, columns.n_codes, columns.monotonic, columns.categorical
+    whole_weights, squares = rules.whole and weight <= MOST_WEIGHT, 0.0
+    if whole_weights:
+        pack(labels, weights, packed)
+        for s in range(len(total)):
+            all_total[s] = total[s]
+            squares += total[s] * total[s]
     while left_over > 0 and tried < rules.n_tried and best < enough:
         at = len(order) - left_over
         if rules.n_tried < len(order):
@@ -168,9 +199,10 @@ def _look_at(
             order[at], order[other] = order[other], order[at]
         left_over -= 1
         j = order[at]
+        is_packed = whole_weights and not categorical[j]
         n_groups = group_rows(
-            all_codes[j], n_codes[j], ids, labels, values, weights, rules.least_rows > 1, histogram, numbers, marks,
-            marked, codes, sums, counts,
+            all_codes[j], n_codes[j], ids, labels, values, weights, packed, is_packed, rules.least_rows > 1, histogram,
+            words, numbers, marks, marked, codes, sums, packed_sums, counts,
         )  # fmt: skip
         if n_groups < 2:
             continue
@@ -185,8 +217,8 @@ def _look_at(
         if rules.at_random:
             n_groups = _at_one_place(room, n_groups, columns, j, state)
         value, a, b, missing = best_cut(
-            rules, codes, sums, counts, by_cut, off, left, n_groups, total, count, monotonic[j], bounds[0], bounds[1],
-            best,
+            rules, is_packed, codes, sums, packed_sums, counts, by_cut, off, packed_off, left, right, all_total,
+            logs, n_groups, total, weight, squares, count, monotonic[j], bounds[0], bounds[1], best,
         )  # fmt: skip
         if value > best:
             best = value
@@ -199,7 +231,7 @@ def _look_at(
     return 1
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _keep_set(chosen: Array, room: Groups, taken: Array, n_groups: int) -> None:
     for word in range(8):
         chosen[word] = 0
@@ -208,7 +240,7 @@ def _keep_set(chosen: Array, room: Groups, taken: Array, n_groups: int) -> None:
             chosen[room.codes[g] // 32] |= np.uint32(1) << np.uint32(room.codes[g] % 32)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _at_one_place(room: Groups, n_groups: int, columns: Columns, j: int, state: Array) -> int:
     """Two groups, cut at a value drawn evenly between the node's least and greatest, beside that of missing rows."""
     first = 1 if room.codes[0] == 0 else 0
@@ -220,18 +252,22 @@ def _at_one_place(room: Groups, n_groups: int, columns: Columns, j: int, state: 
     place = first
     while place + 2 < n_groups and columns.low[start + room.codes[place + 1]] <= cut:
         place += 1
-    for to, where in ((first, place), (first + 1, n_groups - 1)):
-        for s in range(len(room.sums)):
-            room.sums[s, to] = room.sums[s, where]
-        room.counts[to] = room.counts[where]
+    sums, packed_sums, n_after = room.sums, room.packed_sums, 8
+    for at in range(n_after):
+        where = place if at == 0 else n_groups - 1
+        for s in range(len(sums)):
+            sums[s, first + at] = sums[s, where]
+        for s in range(len(packed_sums)):
+            packed_sums[s, first + at] = packed_sums[s, where]
+    room.counts[first], room.counts[first + 1] = room.counts[place], room.counts[n_groups - 1]
     room.codes[first], room.codes[first + 1] = room.codes[place], room.codes[place + 1]
     return first + 2
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def _divide(
     cut: Array, chosen: Array, columns: Columns, rows: Rows, spare: Rows, flags: Array, nodes: Nodes, first: int,
-    criterion: int,
+    criterion: int, present: Array,
 ) -> int:  # fmt: skip
     """Put the node's rows in order, those that go left before the others, and write it; the place of the first other.
 
@@ -239,8 +275,9 @@ def _divide(
     """
     node, j, low, high = cut[NODE], cut[COLUMN], cut[START], cut[STOP]
     by_set, left = columns.categorical[j], flags[: high - low]
-    present = np.zeros(8 if by_set else 0, dtype=np.uint32)
     if by_set:
+        for word in range(8):
+            present[word] = 0
         n_left = _by_set(columns.codes[j], rows.ids[low:high], chosen, left, present)
         with_missing = (present[0] & np.uint32(1)) != 0
     else:
@@ -275,7 +312,7 @@ def _divide(
     return middle  # type: ignore[no-any-return]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _by_cut(column: Array, ids: Array, last: int, missing_left: bool, left: Array) -> tuple[int, bool]:
     """Which rows go left (n,): codes up to `last`, and 0 as `missing_left` says. How many, and whether there is a 0."""
     n_left, with_missing = 0, False
@@ -287,7 +324,7 @@ def _by_cut(column: Array, ids: Array, last: int, missing_left: bool, left: Arra
     return n_left, with_missing
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _by_set(column: Array, ids: Array, chosen: Array, left: Array, present: Array) -> int:
     """Which rows go left (n,): those with a `chosen` code. How many; marks the codes that are `present`."""
     n_left = 0
@@ -300,7 +337,7 @@ def _by_set(column: Array, ids: Array, chosen: Array, left: Array, present: Arra
     return n_left
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _part(values: Array, spare: Array, left: Array) -> None:
     """Those that go left first, then the others, both in the order they had."""
     here, there = 0, 0
@@ -312,7 +349,7 @@ def _part(values: Array, spare: Array, left: Array) -> None:
         values[here + i] = spare[i]
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _add_up(rows: Rows, low: int, high: int, sums: Array) -> float:
     """The sums (S,) of some rows, and their extras."""
     for s in range(len(sums)):
@@ -330,7 +367,7 @@ def _add_up(rows: Rows, low: int, high: int, sums: Array) -> float:
     return extra
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _narrow(bounds: Array, cut: Array, columns: Columns, nodes: Nodes, first: int, criterion: int) -> None:
     """After a cut of a column with an order, the children's values are parted by the mean of the two."""
     rising = columns.monotonic[cut[COLUMN]]

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numba import njit
 
-from heldout.trees.criteria import ENTROPY, kept, kept_by_cuts, weight_of
+from heldout.trees.compiled import WITHIN
+from heldout.trees.criteria import ENTROPY, GINI, kept, kept_by_cuts, weight_of
 from heldout.trees.histogram import Groups
+from heldout.trees.packed import entropy_by_cuts, field, gini_by_cuts
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -28,12 +30,14 @@ class Rules(NamedTuple):
     most_leaves: int  # 0 for no limit
     n_tried: int  # columns that are not constant
     at_random: bool
+    whole: bool  # all weights are whole numbers
 
 
-@njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def best_cut(
-    rules: Rules, codes: Array, sums: Array, counts: Array, values: Array, off: Array,
-    left: Array, n_groups: int, total: Array, count: int, monotonic: int, low: float, high: float, best: float,
+    rules: Rules, is_packed: bool, codes: Array, sums: Array, packed_sums: Array, counts: Array, values: Array,
+    off: Array, packed_off: Array, left: Array, right: Array, all_total: Array, logs: Array, n_groups: int,
+    total: Array, weight: float, squares: float, count: int, monotonic: int, low: float, high: float, best: float,
 ) -> tuple[float, int, int, bool]:  # fmt: skip
     """What the best cut keeps, the codes on either side of it, and whether missing rows (code 0) go left.
 
@@ -44,30 +48,40 @@ def best_cut(
     below, above, to_left = 0, 0, False
     for missing_left in range(2 if first else 1):
         apart = first == 1 and missing_left == 0
-        for s in range(len(total)):
-            off[s] = sums[s, 0] if apart else 0.0
         last = n_groups if apart else n_groups - 1
-        kept_by_cuts(rules.criterion, sums, off, total, first, last, values)
-        while True:
+        if is_packed:
+            for s in range(len(packed_off)):
+                packed_off[s] = packed_sums[s, 0] if apart else np.uint64(0)
+            if rules.criterion == GINI:
+                most = gini_by_cuts(packed_sums, packed_off, all_total, weight, squares, first, last, values)
+            else:
+                most = entropy_by_cuts(packed_sums, packed_off, all_total, weight, logs, first, last, values)
+        else:
+            for s in range(len(total)):
+                off[s] = sums[s, 0] if apart else 0.0
+            kept_by_cuts(rules.criterion, sums, off, total, first, last, values, left, right)
             most = greatest(values, first, last)
-            if not most > best:
-                break
+        while most > best:
             g = first
             while values[g] != most:
                 g += 1
             n_left = counts[g] - (counts[0] if apart else 0)
             enough = rules.least_rows <= 1 or min(n_left, count - n_left) >= rules.least_rows
             for s in range(len(total)):
-                left[s] = sums[s, g] - off[s]
+                if is_packed:
+                    left[s] = field(packed_sums[s >> 2, g] - packed_off[s >> 2], s)
+                else:
+                    left[s] = sums[s, g] - off[s]
             if enough and _allowed(rules, left, total, monotonic, low, high):
                 best, below, to_left = most, codes[g], missing_left == 1
                 above = codes[g + 1] if g + 1 < n_groups else BEYOND
                 break
             values[g] = -np.inf
+            most = greatest(values, first, last)
     return best, below, above, to_left
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})  # type: ignore[untyped-decorator]
+@njit(**WITHIN, fastmath={"nnan", "nsz", "reassoc"})  # type: ignore[untyped-decorator]
 def greatest(values: Array, first: int, last: int) -> float:
     most = -np.inf
     for g in range(first, last):
@@ -75,7 +89,7 @@ def greatest(values: Array, first: int, last: int) -> float:
     return most
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _allowed(rules: Rules, left: Array, total: Array, monotonic: int, low: float, high: float) -> bool:
     """Whether both sides have weight enough, and their values the order asked for."""
     w_left = weight_of(rules.criterion, left)
@@ -89,7 +103,7 @@ def _allowed(rules: Rules, left: Array, total: Array, monotonic: int, low: float
     return bool(inside and (monotonic == 0 or (a <= b if monotonic > 0 else a >= b)))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def best_subset(
     rules: Rules, room: Groups, n_groups: int, total: Array, count: int, low: float, high: float, taken: Array
 ) -> float:
@@ -100,33 +114,31 @@ def best_subset(
     by rising share of each class.
     """
     n_sums, best = len(total), -np.inf
-    own, counts = np.empty((n_groups, n_sums)), np.zeros(n_groups, dtype=np.int64)
+    own, counts, side, shares, order = room.own, room.own_counts, room.side, room.shares, room.order
     for g in range(n_groups):
         counts[g] = room.counts[g] - (room.counts[g - 1] if g else 0)
         for s in range(n_sums):
             own[g, s] = room.sums[s, g] - (room.sums[s, g - 1] if g else 0.0)
     several = rules.criterion <= ENTROPY and n_sums > 2
-    side = np.zeros(n_groups, dtype=np.bool_)
     if several and n_groups <= MOST_SUBSETS:
         for subset in range(1, 2 ** (n_groups - 1)):  # the last category stays right
             for g in range(n_groups):
                 side[g] = (subset >> g & 1) == 1
-            value = _kept_by(rules, own, counts, side, total, count, low, high)
+            value = _kept_by(rules, room, n_groups, total, count, low, high)
             if value > best:
                 best = value
                 for g in range(n_groups):
                     taken[g] = side[g]
         return best
-    shares, order = np.empty(n_groups), np.empty(n_groups, dtype=np.int64)
     for column in range(n_sums if several else 1):
         for g in range(n_groups):
             shares[g] = own[g, column if several else 1] / weight_of(rules.criterion, own[g])
-        _sort_by(shares, order)
+        _sort_by(shares, order, n_groups)
         for g in range(n_groups):
             side[g] = False
         for place in range(n_groups - 1):
             side[order[place]] = True
-            value = _kept_by(rules, own, counts, side, total, count, low, high)
+            value = _kept_by(rules, room, n_groups, total, count, low, high)
             if value > best:
                 best = value
                 for g in range(n_groups):
@@ -134,30 +146,30 @@ def best_subset(
     return best
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _kept_by(
-    rules: Rules, own: Array, counts: Array, side: Array, total: Array, count: int, low: float, high: float
-) -> float:
-    """What a division of the groups keeps, or -inf where a side is too small."""
-    left, right, n_left = np.zeros(len(total)), np.empty(len(total)), 0
-    for g in range(len(side)):
-        if side[g]:
-            n_left += counts[g]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
+def _kept_by(rules: Rules, room: Groups, n_groups: int, total: Array, count: int, low: float, high: float) -> float:
+    """What a division of the groups keeps, those at `room.side` left, or -inf where a side is too small."""
+    left, right, n_left = room.left, room.right, 0
+    for s in range(len(total)):
+        left[s] = 0.0
+    for g in range(n_groups):
+        if room.side[g]:
+            n_left += room.own_counts[g]
             for s in range(len(total)):
-                left[s] += own[g, s]
+                left[s] += room.own[g, s]
     if rules.least_rows > 1 and (n_left < rules.least_rows or count - n_left < rules.least_rows):
         return -np.inf
-    if not _allowed(rules, left, total, 0, low, high):
+    if not _allowed(rules, left, total, np.int8(0), low, high):
         return -np.inf
     for s in range(len(total)):
         right[s] = total[s] - left[s]
     return float(kept(rules.criterion, left) + kept(rules.criterion, right))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sort_by(values: Array, order: Array) -> None:
-    """The places of the values, rising, by insertion: there are at most 256, and it compiles at once."""
-    for i in range(len(values)):
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
+def _sort_by(values: Array, order: Array, n: int) -> None:
+    """The places of the first n values, rising, by insertion: there are at most 256, and it compiles at once."""
+    for i in range(n):
         at = i
         while at > 0 and values[order[at - 1]] > values[i]:
             order[at] = order[at - 1]
