@@ -8,11 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from heldout.linear.blocks import in_threads
+from heldout.linear.blocks import in_threads, split_rows
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-MOST_SAMPLED = 200_000  # rows that the cuts between bins are taken from
+MOST_SAMPLED = 50_000  # rows that the cuts between bins are taken from
+TOGETHER = 8  # columns read at a time: what one line of the cache holds
+SIDE_BY_SIDE = 64  # values
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,34 @@ class Binned:
 
 def bin_columns(X: Array, *, most_bins: int | None, categorical: Array) -> Binned:
     """Codes of rows (n, p): a bin for each distinct value, or about equally full ones, at most `most_bins`."""
-    cuts = in_threads(
-        lambda j: _category_cuts(X[:, j]) if categorical[j] else _cuts(X[:, j], most_bins), range(X.shape[1])
-    )
-    most = max((len(c) for c in cuts), default=0) + 2
-    codes = np.empty(X.shape[::-1], dtype=np.uint8 if most <= 256 else np.uint16 if most <= 65_536 else np.int32)
-    found = in_threads(lambda j: _code_column(X, j, cuts[j], codes[j]), range(X.shape[1]))
-    low, high = ([np.concatenate([[np.nan], ends[side]]) for ends in found] for side in (0, 1))
-    starts = np.concatenate([[0], np.cumsum([len(one) for one in low])])
-    return Binned(codes, np.concatenate(low), np.concatenate(high), starts, categorical)
+    p = X.shape[1]
+    runs = split_rows(p, -(-p // TOGETHER))
+
+    def cuts_of(run: slice) -> list[Array]:
+        step = 1 if most_bins is None or categorical[run].any() else -(-len(X) // MOST_SAMPLED)
+        columns = np.empty((run.stop - run.start, -(-len(X) // step)), dtype=X.dtype)
+        _take(X, run.start, step, columns)
+        return [
+            _category_cuts(x) if of_categories else _cuts(x, most_bins)
+            for x, of_categories in zip(columns, categorical[run], strict=True)
+        ]
+
+    cuts = [each for some in in_threads(cuts_of, runs) for each in some]
+    sizes = np.array([len(each) + 2 for each in cuts], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    low, high = np.full(starts[-1], np.inf), np.full(starts[-1], -np.inf)
+    for start, each in zip(starts, cuts, strict=False):
+        high[start + 1 : start + 1 + len(each)] = each
+    most = int(sizes.max(initial=0))
+    codes = np.empty((p, len(X)), dtype=np.uint8 if most <= 256 else np.uint16 if most <= 65_536 else np.int32)
+    in_threads(lambda run: _code(X, run.start, run.stop, starts, codes, low, high), runs)
+    return Binned(codes, low, high, starts, categorical)
 
 
 def _cuts(x: Array, most_bins: int | None) -> Array:
-    """Values that the bins begin after: the last value of each bin but the last, rising."""
-    step = 1 if most_bins is None else max(1, len(x) // MOST_SAMPLED)
-    known = np.sort(x[::step][~np.isnan(x[::step])])
+    """Values that the bins begin after: the last value of each bin but the last, rising. Puts `x` in order."""
+    x.sort()
+    known = x[: np.searchsorted(x, np.nan)]
     if not len(known):
         return known
     last = np.flatnonzero(known[1:] != known[:-1])
@@ -67,27 +82,37 @@ def _category_cuts(x: Array) -> Array:
     return np.arange(known.max()) if len(known) else known
 
 
-def _code_column(X: Array, j: int, cuts: Array, codes: Array) -> tuple[Array, Array]:
-    low, high = np.full(len(cuts) + 1, np.inf), np.full(len(cuts) + 1, -np.inf)
-    _code(X, j, cuts, codes, low, high)
-    return low, high
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _take(X: Array, first: int, step: int, columns: Array) -> None:
+    """Every `step`th row of some columns, one after the other."""
+    for i in range(columns.shape[1]):
+        for j in range(len(columns)):
+            columns[j, i] = X[i * step, first + j]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _code(X: Array, j: int, cuts: Array, codes: Array, low: Array, high: Array) -> None:
-    """1 + how many cuts are below the value, by halving without branches; and each bin's least and greatest value."""
-    n_cuts = len(cuts)
-    for i in range(X.shape[0]):
-        value = X[i, j]
-        if np.isnan(value):
-            codes[i] = 0
-            continue
-        base, left = 0, n_cuts
-        while left > 1:
-            half = left // 2
-            base += half if cuts[base + half - 1] < value else 0
-            left -= half
-        code = base + (1 if left == 1 and cuts[base] < value else 0)
-        codes[i] = 1 + code
-        low[code] = min(low[code], value)
-        high[code] = max(high[code], value)
+def _code(X: Array, first: int, last: int, starts: Array, codes: Array, low: Array, high: Array) -> None:
+    """1 + how many cuts are below each value; fills the least value of the bins, and the greatest of the last.
+
+    The cuts are the greatest values of the bins. Many values are halved down to their bins side by side, and without a
+    branch, which could not be foreseen.
+    """
+    base, one = np.empty(SIDE_BY_SIDE, dtype=np.uint32), np.uint32(1)
+    for start in range(0, len(X), SIDE_BY_SIDE):
+        n = np.uint32(min(SIDE_BY_SIDE, len(X) - start))
+        for j in range(first, last):
+            begin, left = np.uint32(starts[j]), np.uint32(starts[j + 1] - starts[j] - 2)
+            end = begin + left + one
+            for i in range(n):
+                base[i] = begin
+            while left > 0:
+                half = (left + one) >> one
+                for i in range(n):
+                    base[i] += half * np.uint32(high[base[i] + half] < X[start + i, j])
+                left -= half
+            for i in range(n):
+                value, code = X[start + i, j], base[i] + one
+                codes[j, start + i] = 0 if np.isnan(value) else code - begin
+                low[code] = min(low[code], value)
+                if code == end:
+                    high[code] = max(high[code], value)

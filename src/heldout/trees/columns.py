@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MOST_CATEGORIES = 255
+KINDS = (np.float64, np.float32)  # of numbers, which stay as they are
 
 
 def rows_of(learner: Any, X: Any, *, reset: bool = False) -> Array:
-    """The rows (n, p) as float64 with NaN for what is missing or unknown; categories as their place in `categories_`.
+    """The rows (n, p) as float64 (float32 stays) with NaN for what is missing or unknown; categories as their place in `categories_`.
 
     At fit (`reset`) the categories are learned. Columns of texts, categories or truth values in a frame are categorical
     where `categorical_features` is "from_dtype".
@@ -27,7 +28,7 @@ def rows_of(learner: Any, X: Any, *, reset: bool = False) -> Array:
     by_dtype = isinstance(learner.categorical_features, str) and learner.categorical_features == "from_dtype"
     plain = learner.categorical_features is None or by_dtype if reset else not learner.categories_
     if plain and not _is_frame(X):
-        X = validate_data(learner, X, dtype=np.float64, ensure_all_finite="allow-nan", order="C", reset=reset)
+        X = validate_data(learner, X, dtype=KINDS, ensure_all_finite="allow-nan", order="C", reset=reset)
         if reset:
             learner.categories_ = {}
         return np.asarray(X)

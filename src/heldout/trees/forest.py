@@ -413,9 +413,10 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         def factors(bag: Array) -> Array:
             return bag * class_weights("balanced", self.classes_, own, bag * v[seen])[own] if each else bag
 
-        self._grow(X[seen], Target.of_classes(own, k), v[seen], factors)
+        rows = X if seen.all() else X[seen]
+        self._grow(rows, Target.of_classes(own, k), v[seen], factors)
         if self.oob_score:
-            value, count = self._out_of_bag(X[seen])
+            value, count = self._out_of_bag(rows)
             self.oob_decision_function_ = np.full((len(X), k), np.nan)
             self.oob_decision_function_[seen] = np.where(count[:, None] > 0.0, value, np.nan)
             told = count > 0.0
@@ -544,9 +545,10 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
         numbers, v = numbers_of(y, X, self.criterion), row_weights(sample_weight, X)
         v = np.ones(len(X)) if v is None else v
         seen = v > 0.0
-        self._grow(X[seen], Target.of_numbers(numbers[seen], self.criterion), v[seen], lambda bag: bag)
+        rows = X if seen.all() else X[seen]
+        self._grow(rows, Target.of_numbers(numbers[seen], self.criterion), v[seen], lambda bag: bag)
         if self.oob_score:
-            value, count = self._out_of_bag(X[seen])
+            value, count = self._out_of_bag(rows)
             told = count > 0.0
             if told.sum() < 2:
                 raise InputError("Every row is in every bag: grow more trees for an out-of-bag score.")

@@ -221,11 +221,12 @@ class _DecisionTree(TreeBase):
 
     def _grow(self, X: Array, target: Target, weights: Array | None) -> None:
         v = np.ones(len(X)) if weights is None else weights
-        limits = self._limits(int(np.sum(v > 0.0)), X.shape[1], float(v.sum()))
-        binned = bin_columns(X[v > 0.0], most_bins=self._bins(len(X)), categorical=self._categorical_mask(X.shape[1]))
-        target = target.of(v > 0.0)
+        if not v.all():  # rows without weight are as if absent
+            X, target, v = X[v > 0.0], target.of(v > 0.0), v[v > 0.0]
+        limits = self._limits(len(X), X.shape[1], float(v.sum()))
+        binned = bin_columns(X, most_bins=self._bins(len(X)), categorical=self._categorical_mask(X.shape[1]))
         monotonic = self._monotonic(X.shape[1], target.n_classes)
-        tree = build(binned, monotonic, target, v[v > 0.0], limits, int(self.seed))
+        tree = build(binned, monotonic, target, v, limits, int(self.seed))
         self.tree_ = pruned(tree, float(self.ccp_alpha)) if self.ccp_alpha > 0.0 else tree
         self.max_features_ = limits.n_tried
 
