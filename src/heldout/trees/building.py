@@ -88,8 +88,10 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     whole = target.n_classes > 0 and bool(np.all(weights == np.rint(weights)))
     rules = limits.rules(len(binned.codes), weight, whole)
     extras = target.extras(rules.criterion)
-    labels, values, extras = (of[ids] if len(of) else of for of in (target.codes, target.values, extras))
-    rows = Rows(ids, labels, values, extras, weights[ids])
+    own = weights[ids]
+    labels = target.codes[ids] if target.n_classes else target.codes
+    values, extras = (of if target.n_classes else of[ids] * own for of in (target.values, extras))
+    rows = Rows(ids, labels, values, extras, own)
     spare = Rows(*(np.empty_like(values) for values in rows))
     logs = logs_up_to(int(min(weight, MOST_WEIGHT))) if whole and rules.criterion == ENTROPY else np.zeros(1)
     room = room_for(int(binned.n_codes.max()), len(ids), target.n_classes, logs)

@@ -252,13 +252,13 @@ def _at_one_place(room: Groups, n_groups: int, columns: Columns, j: int, state: 
     place = first
     while place + 2 < n_groups and columns.low[start + room.codes[place + 1]] <= cut:
         place += 1
-    sums, packed_sums, n_after = room.sums, room.packed_sums, 8
-    for at in range(n_after):
-        where = place if at == 0 else n_groups - 1
+    sums, packed_sums = room.sums, room.packed_sums
+    for side in range(2):
+        to, where = first + side, n_groups - 1 if side else place
         for s in range(len(sums)):
-            sums[s, first + at] = sums[s, where]
+            sums[s, to] = sums[s, where]
         for s in range(len(packed_sums)):
-            packed_sums[s, first + at] = packed_sums[s, where]
+            packed_sums[s, to] = packed_sums[s, where]
     room.counts[first], room.counts[first + 1] = room.counts[place], room.counts[n_groups - 1]
     room.codes[first], room.codes[first + 1] = room.codes[place], room.codes[place + 1]
     return first + 2
@@ -362,8 +362,8 @@ def _add_up(rows: Rows, low: int, high: int, sums: Array) -> float:
         return extra
     for i in range(low, high):
         sums[0] += weights[i]
-        sums[1] += weights[i] * values[i]
-        extra += weights[i] * extras[i]
+        sums[1] += values[i]
+        extra += extras[i]
     return extra
 
 

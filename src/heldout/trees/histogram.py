@@ -21,8 +21,8 @@ class Rows(NamedTuple):
 
     ids: Array  # (n,) int32
     labels: Array  # (n,) int32 classes; empty for numbers
-    values: Array  # (n,) numbers; empty for classes
-    extras: Array  # (n,) what a number adds to the impurity however the rows are divided
+    values: Array  # (n,) numbers, times the weights; empty for classes
+    extras: Array  # (n,) what a row adds to the impurity however the rows are divided, times the weights
     weights: Array  # (n,)
 
 
@@ -129,7 +129,7 @@ def _add_numbers(column: Array, ids: Array, values: Array, weights: Array, histo
     for i in range(len(ids)):
         c = column[ids[i]]
         histogram[0, c] += weights[i]
-        histogram[1, c] += weights[i] * values[i]
+        histogram[1, c] += values[i]
 
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]
@@ -172,7 +172,7 @@ def _codes_that_occur(column: Array, ids: Array, n_codes: int, marks: Array, mar
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]
 def _running(codes: Array, found: int, histogram: Array, sums: Array) -> None:
-    """Running sums (S, groups) of the codes' histogram, which is zero afterwards; then the last ones again."""
+    """Running sums (S, groups) of the codes' histogram, which is zero afterwards."""
     for s in range(0, len(sums), 2):
         a, b, second = histogram.dtype.type(0), histogram.dtype.type(0), min(s + 1, len(sums) - 1)
         for g in range(found):
@@ -183,10 +183,6 @@ def _running(codes: Array, found: int, histogram: Array, sums: Array) -> None:
             if second > s:
                 b += histogram[second, c]
                 histogram[second, c] = 0
-                sums[second, g] = b
-        for g in range(found, found + LANES - 1):
-            sums[s, g] = a
-            if second > s:
                 sums[second, g] = b
 
 

@@ -63,7 +63,7 @@ def gini_by_cuts(
 
     With s the sums of the left side, t those of both, w and W their sums over classes:
     sum s^2 / w + sum (t - s)^2 / (W - w). Left are `sums` (words, groups) less `off` (words,); `total` (4 words,) is t,
-    `weight` W and `squares` sum t^2. Up to seven more groups are looked at, whose sums must be those of both sides.
+    `weight` W and `squares` sum t^2. Both arrays of groups have room for seven more.
     """
     number = types.float64
     return number(sums, off, total, number, number, types.intp, types.intp, out), _gini_code
@@ -113,7 +113,10 @@ def _gini_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
     above = builder.fadd(builder.fmul(x, rest, flags=contract), builder.fmul(y, w, flags=contract), flags=contract)
     value = builder.fdiv(above, builder.fmul(w, rest))
     builder.store(value, builder.bitcast(builder.gep(out.data, [g]), numbers.as_pointer()), align=8)
-    greater = builder.select(builder.fcmp_ordered(">", value, most), value, most)
+    lanes = builder.add(_repeated(builder, g, words), ir.Constant(words, list(range(LANES))))
+    inside = builder.icmp_signed("<", lanes, _repeated(builder, last, words))
+    better = builder.and_(inside, builder.fcmp_ordered(">", value, most))
+    greater = builder.select(better, value, most)
     next_g = builder.add(g, index(LANES))
     builder.cbranch(builder.icmp_signed("<", next_g, last), groups, end)
     g.add_incoming(first, entry)

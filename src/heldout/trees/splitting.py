@@ -44,11 +44,12 @@ def best_cut(
     Values (means, or shares of the second class) on both sides lie from `low` to `high`, in the order of `monotonic`.
     Where no cut keeps more than `best` does, that is what is returned. Arrays as in `histogram.Groups`.
     """
-    first = 1 if codes[0] == 0 else 0
     below, above, to_left = 0, 0, False
-    for missing_left in range(2 if first else 1):
-        apart = first == 1 and missing_left == 0
-        last = n_groups if apart else n_groups - 1
+    for missing_left in range(2 if codes[0] == 0 else 1):
+        apart = codes[0] == 0 and missing_left == 0
+        first, last = 1 if codes[0] == 0 else 0, n_groups if apart else n_groups - 1
+        if rules.least_rows > 1:
+            first, last = _with_rows(counts, first, last, counts[0] if apart else 0, count, rules.least_rows)
         if is_packed:
             for s in range(len(packed_off)):
                 packed_off[s] = packed_sums[s, 0] if apart else np.uint64(0)
@@ -65,20 +66,28 @@ def best_cut(
             g = first
             while values[g] != most:
                 g += 1
-            n_left = counts[g] - (counts[0] if apart else 0)
-            enough = rules.least_rows <= 1 or min(n_left, count - n_left) >= rules.least_rows
             for s in range(len(total)):
                 if is_packed:
                     left[s] = field(packed_sums[s >> 2, g] - packed_off[s >> 2], s)
                 else:
                     left[s] = sums[s, g] - off[s]
-            if enough and _allowed(rules, left, total, monotonic, low, high):
+            if _allowed(rules, left, total, monotonic, low, high):
                 best, below, to_left = most, codes[g], missing_left == 1
                 above = codes[g + 1] if g + 1 < n_groups else BEYOND
                 break
             values[g] = -np.inf
             most = greatest(values, first, last)
     return best, below, above, to_left
+
+
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
+def _with_rows(counts: Array, first: int, last: int, off: int, count: int, least: int) -> tuple[int, int]:
+    """The groups from `first` to `last` that leave so many rows on either side of a cut after them."""
+    while first < last and counts[first] - off < least:
+        first += 1
+    while last > first and count - (counts[last - 1] - off) < least:
+        last -= 1
+    return first, last
 
 
 @njit(**WITHIN, fastmath={"nnan", "nsz", "reassoc"})  # type: ignore[untyped-decorator]
