@@ -77,7 +77,7 @@ class Limits:
 
 def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limits: Limits, seed: int) -> Tree:
     """A tree of the rows with a weight (n,) above zero."""
-    from heldout.trees.grow import Columns, desk_for, grow, room_for_nodes
+    from heldout.trees.grow import Columns, add_up_nodes, desk_for, grow, room_for_nodes
     from heldout.trees.histogram import Rows, room_for
     from heldout.trees.packed import MOST_WEIGHT, logs_up_to
 
@@ -87,32 +87,39 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     ids, weight = np.flatnonzero(weights > 0.0).astype(np.uint32), float(weights.sum())
     whole = target.n_classes > 0 and bool(np.all(weights == np.rint(weights)))
     rules = limits.rules(len(binned.codes), weight, whole)
-    extras = target.extras(rules.criterion)
-    own = weights[ids]
-    labels = target.codes[ids] if target.n_classes else target.codes
-    values, extras = (of if target.n_classes else of[ids] * own for of in (target.values, extras))
-    rows = Rows(ids, labels, values, extras, own)
+    labels, values, own = target.codes, target.values, weights[ids]
+    if target.n_classes:
+        labels = labels[ids]
+    else:
+        values = values[ids] * own
+    rows = Rows(ids, labels, values, own)
     spare = Rows(*(np.empty_like(values) for values in rows))
     logs = logs_up_to(int(min(weight, MOST_WEIGHT))) if whole and rules.criterion == ENTROPY else np.zeros(1)
     room = room_for(int(binned.n_codes.max()), len(ids), target.n_classes, logs)
     nodes, waiting = room_for_nodes(len(ids), rules.most_leaves, target.n_sums, bool(binned.categorical.any()))
     desk = desk_for(len(ids), len(binned.codes), seed)
     m = grow(columns, rows, spare, room, desk, rules, nodes, waiting)
-    sums, extra = nodes.sums[:m], nodes.extra[:m]
-    weight = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
-    value = sums / weight[:, None] if target.n_classes else sums[:, 1:] / weight[:, None]
-    impurity = _impurity(rules.criterion, value, extra / weight)
+    sums, left, n_rows = nodes.sums[:m], nodes.left[:m].copy(), nodes.n_rows[:m].copy()
+    node_weights = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
+    value = (sums if target.n_classes else sums[:, 1:]) / node_weights[:, None]
+    totals = np.zeros(m)
+    if not target.n_classes:
+        extras = target.extras(rules.criterion)[rows.ids] * rows.weights
+        add_up_nodes(left, n_rows, extras, np.empty(m, dtype=np.int64), totals)
+    impurity = _impurity(rules.criterion, value, totals / node_weights)
     by_set = nodes.categories[:m] >= 0
     categories = np.where(by_set, np.cumsum(by_set) - 1, -1).astype(np.int32)
-    first = (nodes.feature[:m].copy(), nodes.threshold[:m].copy(), nodes.left[:m].copy(), nodes.missing_left[:m].copy())
     return Tree(
-        *first,
-        categories,
-        nodes.sets[np.flatnonzero(by_set)],
-        value + target.centre,
-        impurity,
-        weight,
-        nodes.n_rows[:m].copy(),
+        feature=nodes.feature[:m].copy(),
+        threshold=nodes.threshold[:m].copy(),
+        left=left,
+        missing_left=nodes.missing_left[:m].copy(),
+        categories=categories,
+        sets=nodes.sets[np.flatnonzero(by_set)],
+        value=value + target.centre,
+        impurity=impurity,
+        weight=node_weights,
+        count=n_rows,
     )
 
 

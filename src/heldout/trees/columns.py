@@ -22,8 +22,8 @@ KINDS = (np.float64, np.float32)  # of numbers, which stay as they are
 def rows_of(learner: Any, X: Any, *, reset: bool = False) -> Array:
     """The rows (n, p), NaN for what is missing or unknown; categories as their place in `categories_`.
 
-    Numbers are float64, or float32 where they were. At fit (`reset`) the categories are learned. Columns of texts, categories or truth values in a frame are categorical
-    where `categorical_features` is "from_dtype".
+    Numbers are float64, or float32 where they were. At fit (`reset`) the categories are learned. Columns of texts,
+    categories or truth values in a frame are categorical where `categorical_features` is "from_dtype".
     """
     by_dtype = isinstance(learner.categorical_features, str) and learner.categorical_features == "from_dtype"
     plain = learner.categorical_features is None or by_dtype if reset else not learner.categories_

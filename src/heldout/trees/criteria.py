@@ -37,10 +37,8 @@ def weight_of(criterion: Any, sums: Any) -> Any:
 
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]
-def whole(criterion: int, weight: float, extra: float) -> float:
-    """What a node's rows add to the impurity however they are divided."""
-    if criterion >= SQUARED:
-        return extra
+def whole(criterion: int, weight: float) -> float:
+    """What a node's rows of classes add to the impurity however they are divided."""
     return 0.0 if criterion == ENTROPY else weight
 
 
@@ -74,44 +72,29 @@ def kept_by_cuts(
     out: Array,
     left: Array,
     right: Array,
-) -> None:
-    """What the cuts after the groups from `first` to `last` keep, both sides together.
+) -> float:
+    """What the cuts after the groups from `first` to `last` keep (to `out`), both sides together; the most of it.
 
     `sums` (S, groups) run over the groups; `off` (S,) of them stands on the right whatever the cut. NaN or -inf where a
     side is empty. `left` and `right` (S,) are room.
     """
-    if criterion == GINI:
-        _gini(sums, off, total, first, last, out)
-    elif criterion == SQUARED:
-        moment = total[1]
-        for g in range(first, last):
-            w, m = sums[0, g] - off[0], sums[1, g] - off[1]
-            out[g] = m * m / w + (moment - m) * (moment - m) / (total[0] - w)
-    else:
-        for g in range(first, last):
-            for s in range(len(total)):
-                left[s] = sums[s, g] - off[s]
-                right[s] = total[s] - left[s]
-            out[g] = kept(criterion, left) + kept(criterion, right)
-
-
-@njit(**WITHIN, error_model="numpy")  # type: ignore[untyped-decorator]
-def _gini(sums: Array, off: Array, total: Array, first: int, last: int, out: Array) -> None:
-    """Of two classes in one expression, so that the loop runs in vectors."""
-    whole = 0.0
-    for k in range(len(total)):
-        whole += total[k]
-    if len(total) == 2:
-        a, b = total[0], total[1]
-        for g in range(first, last):
-            x, y = sums[0, g] - off[0], sums[1, g] - off[1]
-            out[g] = (x * x + y * y) / (x + y) + ((a - x) * (a - x) + (b - y) * (b - y)) / (whole - x - y)
-        return
+    most = -np.inf
     for g in range(first, last):
-        w, x, y = 0.0, 0.0, 0.0
-        for k in range(len(total)):
-            s = sums[k, g] - off[k]
-            w += s
-            x += s * s
-            y += (total[k] - s) * (total[k] - s)
-        out[g] = x / w + y / (whole - w)
+        if criterion == GINI:
+            w, v, x, y = 0.0, 0.0, 0.0, 0.0
+            for k in range(len(total)):
+                s = sums[k, g] - off[k]
+                t = total[k] - s
+                w += s
+                v += t
+                x += s * s
+                y += t * t
+            out[g] = x / w + y / v
+        else:
+            for k in range(len(total)):
+                left[k] = sums[k, g] - off[k]
+                right[k] = total[k] - left[k]
+            out[g] = kept(criterion, left) + kept(criterion, right)
+        if out[g] > most:
+            most = out[g]
+    return most

@@ -35,7 +35,7 @@ class Columns(NamedTuple):
 
 
 class Nodes(NamedTuple):
-    """Room for nodes, all that there can be; as in `nodes.Tree`, but with sums and extras of the rows."""
+    """Room for nodes, all that there can be; as in `nodes.Tree`, but with sums of the rows."""
 
     feature: Array
     threshold: Array
@@ -44,7 +44,6 @@ class Nodes(NamedTuple):
     categories: Array
     sets: Array  # (m, 8); a node's own row, where categories divide it
     sums: Array  # (m, S)
-    extra: Array
     n_rows: Array
 
 
@@ -85,7 +84,7 @@ def room_for_nodes(n_rows: int, most_leaves: int, n_sums: int, with_sets: bool) 
     m, sets = 2 * leaves, 2 * leaves if with_sets else 1
     nodes = Nodes(
         np.zeros(m, dtype=np.int32), np.zeros(m), np.zeros(m, dtype=np.int32), np.zeros(m, dtype=np.bool_),
-        np.zeros(m, dtype=np.int32), np.zeros((sets, 8), dtype=np.uint32), np.zeros((m, n_sums)), np.zeros(m),
+        np.zeros(m, dtype=np.int32), np.zeros((sets, 8), dtype=np.uint32), np.zeros((m, n_sums)),
         np.zeros(m, dtype=np.int32),
     )  # fmt: skip
     w = leaves + 2
@@ -122,7 +121,7 @@ def grow(
     n = len(rows.ids)
     bounds, cut, chosen, present, ends, order, flags, state = desk
     ends[0], ends[1], ends[2], ends[3] = 0, n, n, 0
-    nodes.extra[0] = _add_up(rows, ends[0], n, nodes.sums[0])
+    _add_up(rows, ends[0], n, nodes.sums[0])
     nodes.feature[0], nodes.left[0], nodes.categories[0], nodes.threshold[0] = -1, -1, -1, np.nan
     nodes.n_rows[0] = n
     bounds[0, 0], bounds[0, 1] = -np.inf, np.inf
@@ -136,7 +135,7 @@ def grow(
                 state, waiting, n_waiting,
             )  # fmt: skip
         if n_waiting == 0 or 0 < rules.most_leaves <= n_leaves:
-            return n_nodes
+            return int(n_nodes)
         at = n_waiting - 1
         if rules.most_leaves > 0:
             for other in range(n_waiting):
@@ -173,15 +172,18 @@ def _look_at(
     total, count = nodes.sums[node], high - low
     weight = weight_of(rules.criterion, total)
     holds = kept(rules.criterion, total)
-    of_all = whole(rules.criterion, weight, nodes.extra[node])
-    if of_all - holds <= ROUNDING * max(abs(of_all), abs(holds)):
-        return 0
     if depth >= rules.max_depth or count < rules.least_to_split or count < 2 * rules.least_rows:
         return 0
     cut, best, tried, left_over = waiting.cuts[place], -np.inf, 0, len(order)
-    enough = of_all - ROUNDING * max(abs(of_all), abs(holds))  # the children are pure
     ids, labels, values = rows.ids[low:high], rows.labels[low:high], rows.values[low:high]
-    weights = rows.weights[low:high]
+    weights, enough = rows.weights[low:high], np.inf  # of what a cut keeps
+    if len(labels):
+        of_all = whole(rules.criterion, weight)
+        enough = of_all - ROUNDING * max(of_all, abs(holds))  # the children are pure
+        if holds >= enough:
+            return 0
+    elif _all_equal(values, weights):
+        return 0
     # Not in the loop, where references would be counted each time.
     histogram, words, numbers, marks, marked, codes, sums, packed_sums, counts, by_cut, off, packed_off, left, \
         right, all_total, packed, taken, logs, _, _, _, _, _ = room  # fmt: skip
@@ -229,6 +231,15 @@ def _look_at(
     cut[NODE], cut[START], cut[STOP], cut[DEPTH] = node, low, high, depth
     waiting.gains[place], waiting.bounds[place, 0], waiting.bounds[place, 1] = gain, bounds[0], bounds[1]
     return 1
+
+
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
+def _all_equal(values: Array, weights: Array) -> bool:
+    """Whether all numbers are the same: `values` are those times the weights."""
+    i = 1
+    while i < len(values) and values[i] * weights[0] == values[0] * weights[i]:
+        i += 1
+    return i == len(values)
 
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]
@@ -289,12 +300,12 @@ def _divide(
         _part(rows.labels[low:high], spare.labels, left)
     else:
         _part(rows.values[low:high], spare.values, left)
-        _part(rows.extras[low:high], spare.extras, left)
     for side in range(2):
         child, start, stop = first + side, middle if side else low, high if side else middle
         nodes.feature[child], nodes.left[child], nodes.categories[child] = -1, -1, -1
         nodes.threshold[child], nodes.missing_left[child] = np.nan, False
-        nodes.n_rows[child], nodes.extra[child] = stop - start, _add_up(rows, start, stop, nodes.sums[child])
+        nodes.n_rows[child] = stop - start
+        _add_up(rows, start, stop, nodes.sums[child])
     nodes.feature[node], nodes.left[node] = j, first
     heavier_left = weight_of(criterion, nodes.sums[first]) >= weight_of(criterion, nodes.sums[first + 1])
     if by_set:
@@ -350,21 +361,38 @@ def _part(values: Array, spare: Array, left: Array) -> None:
 
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]
-def _add_up(rows: Rows, low: int, high: int, sums: Array) -> float:
-    """The sums (S,) of some rows, and their extras."""
+def _add_up(rows: Rows, low: int, high: int, sums: Array) -> None:
+    """The sums (S,) of some rows."""
     for s in range(len(sums)):
         sums[s] = 0.0
-    labels, values, extras, weights = rows.labels, rows.values, rows.extras, rows.weights
-    extra = 0.0
+    labels, values, weights = rows.labels, rows.values, rows.weights
     if len(labels):
         for i in range(low, high):
             sums[labels[i]] += weights[i]
-        return extra
+        return
     for i in range(low, high):
         sums[0] += weights[i]
         sums[1] += values[i]
-        extra += extras[i]
-    return extra
+
+
+@njit(**CALLED)  # type: ignore[untyped-decorator]
+def add_up_nodes(left: Array, n_rows: Array, own: Array, first: Array, totals: Array) -> None:
+    """The sum (m,) over every node's rows of what each brings (n,), in the order that growth left the rows in.
+
+    Fills the `first` row of each node, too. Parents stand before their children.
+    """
+    first[0] = 0
+    for node in range(len(left)):
+        totals[node] = 0.0
+        if left[node] >= 0:
+            first[left[node]] = first[node]
+            first[left[node] + 1] = first[node] + n_rows[left[node]]
+        else:
+            for i in range(first[node], first[node] + n_rows[node]):
+                totals[node] += own[i]
+    for node in range(len(left) - 1, -1, -1):
+        if left[node] >= 0:
+            totals[node] = totals[left[node]] + totals[left[node] + 1]
 
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]

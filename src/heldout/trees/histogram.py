@@ -9,7 +9,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from heldout.trees.compiled import WITHIN
-from heldout.trees.packed import FIELDS, LANES, MOST_WEIGHT, n_words, occurring
+from heldout.trees.packed import FIELDS, MOST_WEIGHT, n_words, occurring
+from heldout.trees.vectors import LANES
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,7 +23,6 @@ class Rows(NamedTuple):
     ids: Array  # (n,) int32
     labels: Array  # (n,) int32 classes; empty for numbers
     values: Array  # (n,) numbers, times the weights; empty for classes
-    extras: Array  # (n,) what a row adds to the impurity however the rows are divided, times the weights
     weights: Array  # (n,)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numba import njit
 
 from heldout.trees.compiled import WITHIN
-from heldout.trees.criteria import ENTROPY, GINI, kept, kept_by_cuts, weight_of
+from heldout.trees.criteria import ENTROPY, GINI, SQUARED, kept, kept_by_cuts, weight_of
 from heldout.trees.histogram import Groups
-from heldout.trees.packed import entropy_by_cuts, field, gini_by_cuts
+from heldout.trees.packed import entropy_by_cuts, field
+from heldout.trees.vectors import gini_by_cuts, squared_by_cuts
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,8 +61,10 @@ def best_cut(
         else:
             for s in range(len(total)):
                 off[s] = sums[s, 0] if apart else 0.0
-            kept_by_cuts(rules.criterion, sums, off, total, first, last, values, left, right)
-            most = greatest(values, first, last)
+            if rules.criterion == SQUARED:
+                most = squared_by_cuts(sums, off, total, first, last, values)
+            else:
+                most = kept_by_cuts(rules.criterion, sums, off, total, first, last, values, left, right)
         while most > best:
             g = first
             while values[g] != most:
