@@ -69,12 +69,17 @@ def block(kind: str) -> Any:
     return next(item for item in encoder("price").blocks_ if type(item).__name__ == kind)
 
 
+MORE: dict[str, dict[str, Any]] = {
+    "RandomForestRegressor": {"n_estimators": 3, "oob_score": True, "leaf_members": True},
+    "RandomForestClassifier": {"n_estimators": 3, "voting": "hard"},
+}
+
+
 @functools.cache
 def learner(name: str) -> Any:
     target = "price" if "regression" in LEARNERS[name].tasks else "sold"
     X = encoder(target).transform(table().select(problem(target).features))
-    few = {"n_estimators": 3} if name.startswith("RandomForest") else {}
-    return resolve(name)(**few).fit(X, problem(target).y(table()))
+    return resolve(name)(**MORE.get(name, {})).fit(X, problem(target).y(table()))
 
 
 @functools.cache

@@ -300,7 +300,7 @@ def _say(sentence: str, quiet: bool) -> None:
 
 
 def _fit(study: Study, quiet: bool) -> None:
-    from heldout.report.progress import shown_progress
+    from heldout.progress import shown_progress
 
     try:
         with shown_progress(quiet) as progress:

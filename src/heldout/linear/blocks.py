@@ -70,6 +70,23 @@ def in_threads(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
         return map_(work, items)
 
 
+def in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """The results one after the other, in as many threads as BLAS was allowed; a loop that is left begins no more."""
+    number = min(allowed_threads(), len(items))
+    with one_blas_thread:
+        if number <= 1:
+            yield from map(work, items)
+            return
+        with ThreadPoolExecutor(number) as pool:
+            futures = [pool.submit(work, item) for item in items]
+            try:
+                for future in futures:
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
 def split_rows(n_rows: int, n_parts: int) -> list[slice]:
     """Cut `n_rows` rows into `n_parts` runs whose lengths differ by one at most.
 

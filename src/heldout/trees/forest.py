@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from heldout.errors import InputError, suggest
-from heldout.linear.blocks import allowed_threads, in_threads, split_rows, threads
+from heldout.linear.blocks import in_order
 from heldout.linear.states import (
     class_weight_from_state,
     class_weight_to_state,
@@ -25,10 +25,14 @@ from heldout.linear.states import (
     labels_to_state,
     row_weights,
 )
+from heldout.progress import shown_progress
 from heldout.trees.binning import bin_columns
 from heldout.trees.building import Limits, Target, build
 from heldout.trees.columns import categories_from_state, rows_of
+from heldout.trees.grove import Grove
+from heldout.trees.members import Members
 from heldout.trees.nodes import Tree
+from heldout.trees.out_of_bag import CHECKS, OutOfBag, Residuals, Settling, no_checks
 from heldout.trees.tree import (
     CLASS_CRITERIA,
     NUMBER_CRITERIA,
@@ -50,55 +54,19 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 CUTS = ("best", "random")
-MOST_ROWS, LEAST_ROWS = 10_000, 256  # that a thread predicts at a time: a tree stays in its cache for them
+VOTES = ("soft", "hard")
 
 
 @dataclass(frozen=True)
-class Grove:
-    """Trees one after the other in the same arrays, for prediction; children and sets count from the beginning."""
+class Growth:
+    """What `fit` needs to know of how the trees were grown.
 
-    arrays: tuple[Array, ...]  # as `Tree.walk`
-    nodes: Array  # the same, packed, for rows without gaps
-    value: Array
-    roots: Array
+    `bag(i)` are the weights (n,) of the rows of tree i. An interruption is raised again when the forest stands.
+    """
 
-    @classmethod
-    def of(cls, trees: Sequence[Tree]) -> Grove:
-        """The trees in their order."""
-        from heldout.trees.predict import packed
-
-        starts = np.cumsum([0, *(tree.n_nodes for tree in trees)])
-        sets = np.cumsum([0, *(len(tree.sets) for tree in trees)])
-        left = [np.where(t.left >= 0, t.left + start, -1) for t, start in zip(trees, starts, strict=False)]
-        rows = [np.where(t.categories >= 0, t.categories + at, -1) for t, at in zip(trees, sets, strict=False)]
-
-        def joined(name: str) -> Array:
-            return np.concatenate([getattr(tree, name) for tree in trees])
-
-        arrays = (
-            joined("feature"), joined("threshold"), np.concatenate(left), joined("missing_left"), np.concatenate(rows),
-            joined("sets"),
-        )  # fmt: skip
-        nodes = packed(arrays[0], arrays[1], arrays[2])
-        return cls(arrays, nodes, joined("value"), starts[:-1].astype(np.uint32))
-
-    def mean(self, X: Array, which: Array | None = None) -> Array:
-        """The mean of the trees' values (n, K)."""
-        from heldout.trees.predict import add_plain_values, add_values
-
-        out, roots = np.zeros((len(X), self.value.shape[1])), self.roots if which is None else self.roots[which]
-
-        plain = not len(self.arrays[-1]) and not np.isnan(X).any()
-
-        def fill(run: slice) -> None:
-            if plain:
-                add_plain_values(X[run], self.nodes, self.value, roots, out[run])
-            else:
-                add_values(X[run], *self.arrays, self.value, roots, out[run])
-
-        parts = max(-(-len(X) // MOST_ROWS), min(allowed_threads(), len(X) // LEAST_ROWS), 1)
-        in_threads(fill, split_rows(len(X), parts))
-        return out / len(roots)
+    judge: OutOfBag | None
+    bag: Callable[[int], Array]
+    stopped: KeyboardInterrupt | None
 
 
 class _Forest(TreeBase):
@@ -107,7 +75,7 @@ class _Forest(TreeBase):
     def __init__(
         self,
         *,
-        n_estimators: int = 100,
+        n_estimators: int | str = 100,
         criterion: str,
         splitter: str = "auto",
         cuts: str = "best",
@@ -125,6 +93,7 @@ class _Forest(TreeBase):
         categorical_features: Any = "from_dtype",
         warm_start: bool = False,
         time_limit: float | None = None,
+        verbose: bool = False,
         seed: int = 0,
     ) -> None:
         self.n_estimators = n_estimators
@@ -145,19 +114,21 @@ class _Forest(TreeBase):
         self.categorical_features = categorical_features
         self.warm_start = warm_start
         self.time_limit = time_limit
+        self.verbose = verbose
         self.seed = seed
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if not is_whole(self.n_estimators, 1):
-            raise InputError(f"n_estimators is {self.n_estimators!r} and must be a whole number from 1 up.")
+        if not is_whole(self.n_estimators, 1) and not self._by_itself:
+            raise InputError(f"n_estimators is {self.n_estimators!r} and must be a whole number from 1 up, or 'auto'.")
         if self.cuts not in CUTS:
             raise InputError(f"There are no cuts {self.cuts!r}.{suggest(str(self.cuts), CUTS)}")
-        for name in ("bootstrap", "oob_score", "warm_start"):
+        for name in ("bootstrap", "oob_score", "warm_start", "verbose"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise InputError(f"{name} is {getattr(self, name)!r} and must be True or False.")
-        if self.oob_score and not self.bootstrap:
-            raise InputError("oob_score needs bootstrap=True: without it no row is out of any bag.")
+        if (self.oob_score or self._by_itself) and not self.bootstrap:
+            wish = "oob_score" if self.oob_score else "n_estimators='auto'"
+            raise InputError(f"{wish} needs bootstrap=True: without it no row is out of any bag.")
         most = self.max_samples
         if most is not None and not is_whole(most, 1) and not is_share(most):
             raise InputError(
@@ -166,43 +137,83 @@ class _Forest(TreeBase):
         if self.time_limit is not None and (not is_number(self.time_limit) or not self.time_limit > 0.0):
             raise InputError(f"time_limit is {self.time_limit!r} and must be None or seconds above 0.")
 
-    def _grow(self, X: Array, target: Target, v: Array, factors: Callable[[Array], Array]) -> None:
-        """Grow what is missing to `n_estimators` trees; `factors` (n,) of a bag are multiplied to its weights."""
+    @property
+    def _by_itself(self) -> bool:
+        """Whether the forest stops when its out-of-bag error has settled."""
+        return isinstance(self.n_estimators, str) and self.n_estimators == "auto"
+
+    def _grow(self, X: Array, target: Target, v: Array, factors: Callable[[Array], Array]) -> Growth:
+        """Grow the trees that are missing; `factors` makes weights of a bag's rows times their own."""
         p = X.shape[1]
         limits = self._limits(len(X), p, float(v.sum()))
         limits = Limits(**{**vars(limits), "at_random": self.cuts == "random"})
         monotonic = self._monotonic(p, target.n_classes)
         binned = bin_columns(X, most_bins=self._bins(len(X)), categorical=self._categorical_mask(p))
-        kept: list[Tree] = getattr(self, "estimators_", []) if self.warm_start else []
-        if len(kept) > self.n_estimators:
+        kept: list[Tree] = list(getattr(self, "estimators_", [])) if self.warm_start else []
+        most = CHECKS[-1] if self._by_itself else int(self.n_estimators)
+        if len(kept) > most:
             raise InputError(f"n_estimators is {self.n_estimators}, and {len(kept)} trees are grown already.")
-        todo = range(len(kept), int(self.n_estimators))
+
+        def bag(i: int) -> Array:
+            counts = v * self._bag(i, len(X))
+            return np.asarray(factors(counts))
 
         def grown(i: int) -> Tree:
-            bag = v * factors(self._bag(i, len(X)))
-            return build(binned, monotonic, target, bag, limits, tree_seed(int(self.seed), i))
+            return build(binned, monotonic, target, bag(i), limits, tree_seed(int(self.seed), i))
 
-        self.estimators_ = [*kept, *self._in_time(grown, todo)]
+        judge = None
+        if self.oob_score or self._by_itself:
+            judge = OutOfBag(X, target, lambda i: self._bag(i, len(X)), self._hard)
+        trees, stopped = self._in_time(grown, kept, most, judge, v)
         self.max_features_ = limits.n_tried
-        self._grove = Grove.of(self.estimators_)
+        self._stand(trees)
+        return Growth(judge, bag, stopped)
 
-    def _in_time(self, grown: Callable[[int], Tree], todo: Sequence[int]) -> list[Tree]:
-        """The trees, or those that the time limit or an interruption leaves: at least one."""
-        began, found = time.perf_counter(), list[Tree]()
-        with threads(len(todo)) as map_:
-            at_once = 2 * len(todo) if self.time_limit is None else 8
-            for at in range(0, len(todo), at_once):
-                found += map_(grown, todo[at : at + at_once])
-                late = self.time_limit is not None and time.perf_counter() - began > self.time_limit
-                if late and len(found) < len(todo):
-                    warnings.warn(
-                        f"The time limit of {self.time_limit:g} s was reached after {len(found)} of {len(todo)} trees: "
-                        "the forest is smaller, and valid.",
-                        UserWarning,
-                        stacklevel=4,
-                    )
-                    break
-        return found
+    @property
+    def _hard(self) -> bool:
+        return getattr(self, "voting", "soft") == "hard"
+
+    def _stand(self, trees: list[Tree]) -> None:
+        self._grove = Grove.of(trees, hard=self._hard)
+        self.estimators_ = self._grove.trees
+
+    def _in_time(
+        self, grown: Callable[[int], Tree], trees: list[Tree], most: int, judge: OutOfBag | None, v: Array
+    ) -> tuple[list[Tree], KeyboardInterrupt | None]:
+        """`trees` and those up to `most`, or to when the forest has settled, or time is up, or an interruption came."""
+        began, late, settling = time.perf_counter(), False, no_checks()
+        stops = [check for check in CHECKS if check > len(trees)] if self._by_itself else [most]
+        try:
+            with shown_progress(not self.verbose) as tell:
+                for stop in stops:
+                    for tree in in_order(grown, range(len(trees), stop)):
+                        trees.append(tree)
+                        if tell:
+                            tell("Growing trees", len(trees), most)
+                        late = self.time_limit is not None and time.perf_counter() - began > self.time_limit
+                        if late:
+                            break
+                    if judge:
+                        judge.add(trees)
+                    if judge and self._by_itself:
+                        settling = self.settling_ = settling.after(len(trees), *judge.squared_error(v))
+                    if late or settling.settled:
+                        break
+        except KeyboardInterrupt:
+            if not trees:
+                raise
+            if judge:
+                judge.add(trees)
+            sentence = f"the forest holds the {len(trees)} trees that had grown; warm_start=True grows the others"
+            return trees, KeyboardInterrupt(sentence)
+        if late and len(trees) < most:
+            _warn(
+                f"The time limit of {self.time_limit:g} s was reached after {len(trees)} of {most} trees: the forest "
+                "is smaller, and valid."
+            )
+        elif self._by_itself and not settling.settled:
+            _warn(f"The out-of-bag error has not settled at {len(trees)} trees, which are as many as there may be.")
+        return trees, None
 
     def _bag(self, i: int, n: int) -> Array:
         """How often each of n rows is in the bag of tree i (n,)."""
@@ -215,15 +226,6 @@ class _Forest(TreeBase):
                 bag[rng.permutation(n)[size:]] = 0.0
             return bag
         return np.bincount(rng.integers(0, n, size), minlength=n).astype(np.float64)
-
-    def _out_of_bag(self, X: Array) -> tuple[Array, Array]:
-        """The mean value (n, K) of each training row over the trees that did not see it, and their number (n,)."""
-        total, count = np.zeros((len(X), self._grove.value.shape[1])), np.zeros(len(X))
-        for i in range(len(self.estimators_)):
-            out = np.flatnonzero(self._bag(i, len(X)) == 0.0)
-            total[out] += self._grove.mean(X[out], np.array([i]))
-            count[out] += 1.0
-        return total / np.maximum(count, 1.0)[:, None], count
 
     def _mean(self, X: Any) -> Array:
         check_is_fitted(self)
@@ -244,40 +246,49 @@ class _Forest(TreeBase):
         check_is_fitted(self)
         return {
             **parameters_to_state(self),
-            "n_estimators": int(self.n_estimators),
+            "n_estimators": self.n_estimators if self._by_itself else int(self.n_estimators),
             "cuts": self.cuts,
             "bootstrap": bool(self.bootstrap),
             "max_samples": self.max_samples,
             "oob_score": bool(self.oob_score),
             "warm_start": bool(self.warm_start),
             "time_limit": None if self.time_limit is None else float(self.time_limit),
+            "verbose": bool(self.verbose),
             "trees": [tree.to_state(self.n_features_in_) for tree in self.estimators_],
             **({"oob": self.oob_score_} if self.oob_score else {}),
+            **({"settling": self.settling_.to_state()} if self._by_itself else {}),
         }
 
     @classmethod
     def _restored(cls, state: State, n_values: int, **more: Any) -> Any:
         learner = cls(
             **parameters_from_state(state, cls.criteria),
-            n_estimators=state.integer("n_estimators", low=1),
+            n_estimators=state.json("n_estimators"),
             cuts=state.choice("cuts", CUTS),
             bootstrap=state.boolean("bootstrap"),
             max_samples=state.json("max_samples") if state.optional("max_samples") else None,
             oob_score=state.boolean("oob_score"),
             warm_start=state.boolean("warm_start"),
             time_limit=state.number("time_limit") if state.optional("time_limit") else None,
+            verbose=state.boolean("verbose"),
             **more,
         )
         p = columns_from_state(learner, state)
         learner.categories_ = categories_from_state(state, p)
-        learner.estimators_ = [Tree.from_state(part, p, n_values) for part in state.parts("trees")]
-        if not 0 < len(learner.estimators_) <= learner.n_estimators:
-            state.fail(f"it has {len(learner.estimators_)} trees of {learner.n_estimators}")
+        trees = [Tree.from_state(part, p, n_values) for part in state.parts("trees")]
         learner._check_restored(state, p, n_values)
+        if not 0 < len(trees) <= (CHECKS[-1] if learner._by_itself else int(learner.n_estimators)):
+            state.fail(f"it has {len(trees)} trees of {learner.n_estimators}")
         if learner.oob_score:
             learner.oob_score_ = state.number("oob")
-        learner._grove = Grove.of(learner.estimators_)
+        if learner._by_itself:
+            learner.settling_ = Settling.from_state(state.part("settling"))
+        learner._stand(trees)
         return learner
+
+
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, UserWarning, stacklevel=5)
 
 
 def tree_seed(seed: int, i: int) -> int:
@@ -294,8 +305,9 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
 
     Parameters
     ----------
-    n_estimators : int from 1 up, default 100
-        B.
+    n_estimators : int from 1 up or "auto", default 100
+        B. "auto": trees are added until the out-of-bag error has settled, by the rule that `settling_` states; at most
+        1,000.
     criterion, splitter, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf, max_leaf_nodes,
     min_impurity_decrease, monotonic_cst, categorical_features : as in `DecisionTreeClassifier`
     cuts : {"best", "random"}, default "best"
@@ -309,12 +321,17 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         How many rows are drawn; None: as many as there are.
     oob_score : bool, default False
         Score every row by the trees that did not see it: `oob_score_`, `oob_decision_function_`.
+    voting : {"soft", "hard"}, default "soft"
+        "soft": the mean of the trees' shares; "hard": every tree has one vote, for the class it favours.
     class_weight : dict from label to a number, "balanced", "balanced_subsample" or None, default None
         "balanced_subsample" balances each tree's bag by itself.
     warm_start : bool, default False
         Keep the trees of the last fit, and grow those that are missing.
     time_limit : float above 0 or None, default None
-        Seconds after which no further trees are begun; the forest is then smaller, with a warning.
+        Seconds after which no further trees are begun; the forest is then smaller, with a warning. An interruption
+        (Ctrl-C) is raised when the trees that have grown stand as a forest, which can be used.
+    verbose : bool, default False
+        Show the number of trees and the time left on stderr.
     seed : int, not negative, default 0
         The same seed gives the same forest, whatever the number of threads.
 
@@ -325,6 +342,7 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
     feature_importances_ : float64 array (p,)
     oob_score_ : float, the accuracy out of bag; oob_decision_function_ : float64 array (n, K), NaN for rows that every
         tree saw; with oob_score=True
+    settling_ : Settling, the out-of-bag error by the number of trees, with n_estimators="auto"; it prints and plots
     categories_ : dict from the number of a column to its categories
     max_features_ : int
     n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
@@ -352,7 +370,7 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        n_estimators: int = 100,
+        n_estimators: int | str = 100,
         criterion: str = "gini",
         splitter: str = "auto",
         cuts: str = "best",
@@ -366,11 +384,13 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         bootstrap: bool = True,
         max_samples: int | float | None = None,
         oob_score: bool = False,
+        voting: str = "soft",
         class_weight: dict[Any, float] | str | None = None,
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",
         warm_start: bool = False,
         time_limit: float | None = None,
+        verbose: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -392,8 +412,10 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
             categorical_features=categorical_features,
             warm_start=warm_start,
             time_limit=time_limit,
+            verbose=verbose,
             seed=seed,
         )
+        self.voting = voting
         self.class_weight = class_weight
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> RandomForestClassifier:
@@ -414,19 +436,25 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
             return bag * class_weights("balanced", self.classes_, own, bag * v[seen])[own] if each else bag
 
         rows = X if seen.all() else X[seen]
-        self._grow(rows, Target.of_classes(own, k), v[seen], factors)
-        if self.oob_score:
-            value, count = self._out_of_bag(rows)
-            self.oob_decision_function_ = np.full((len(X), k), np.nan)
-            self.oob_decision_function_[seen] = np.where(count[:, None] > 0.0, value, np.nan)
-            told = count > 0.0
+        growth = self._grow(rows, Target.of_classes(own, k), v[seen], factors)
+        if self.oob_score and growth.judge:
+            told, mean = growth.judge.count > 0.0, growth.judge.mean
             if not told.any():
                 raise InputError("Every row is in every bag: grow more trees for an out-of-bag score.")
-            self.oob_score_ = float(np.mean(value[told].argmax(axis=1) == own[told]))
+            self.oob_decision_function_ = np.full((len(X), k), np.nan)
+            self.oob_decision_function_[seen] = np.where(told[:, None], mean, np.nan)
+            self.oob_score_ = float(np.mean(mean[told].argmax(axis=1) == own[told]))
+        if growth.stopped:
+            raise growth.stopped
         return self
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.voting not in VOTES:
+            raise InputError(f"There is no voting {self.voting!r}.{suggest(str(self.voting), VOTES)}")
+
     def predict_proba(self, X: Any) -> Array:
-        """The mean of the trees' shares of the classes (m, K)."""
+        """The mean of the trees' shares of the classes (m, K), or the shares of their votes where voting="hard"."""
         return self._mean(X)
 
     def predict(self, X: Any) -> Array:
@@ -438,6 +466,7 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         """What a model file stores of a fitted forest."""
         return {
             **super().to_state(),
+            "voting": self.voting,
             "class_weight": class_weight_to_state(self.class_weight),
             **labels_to_state(self.classes_),
         }
@@ -449,7 +478,8 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         if state.optional("class_weight"):
             stored = state.json("class_weight")
         weight = stored if stored == "balanced_subsample" else class_weight_from_state(state)
-        learner: RandomForestClassifier = cls._restored(state, len(classes), class_weight=weight)
+        voting = state.choice("voting", VOTES)
+        learner: RandomForestClassifier = cls._restored(state, len(classes), voting=voting, class_weight=weight)
         learner.classes_ = classes
         return learner
 
@@ -464,15 +494,18 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
     criterion : {"squared_error", "poisson"}, default "squared_error"
     max_features : int, share, "sqrt", "log2" or None, default 1.0
         How many columns a node looks at; 1.0 is all.
+    leaf_members : bool, default False
+        Keep which rows the leaves hold, which `predict_quantiles` needs.
     n_estimators, splitter, cuts, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf,
     max_leaf_nodes, min_impurity_decrease, bootstrap, max_samples, oob_score, monotonic_cst, categorical_features,
-    warm_start, time_limit, seed : as in `RandomForestClassifier`
+    warm_start, time_limit, verbose, seed : as in `RandomForestClassifier`
 
     Attributes
     ----------
     oob_score_ : float, R^2 out of bag; oob_prediction_ : float64 array (n,), NaN for rows that every tree saw; with
         oob_score=True
-    estimators_, feature_importances_, categories_, max_features_, n_features_in_, feature_names_in_ : as there
+    estimators_, feature_importances_, settling_, categories_, max_features_, n_features_in_, feature_names_in_ : as in
+        `RandomForestClassifier`
 
     Raises
     ------
@@ -481,14 +514,16 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
 
     References
     ----------
-    L. Breiman, Machine Learning 45, 2001.
+    L. Breiman, Machine Learning 45, 2001. N. Meinshausen, Journal of Machine Learning Research 7, 2006.
 
     Examples
     --------
     >>> from sklearn.datasets import load_diabetes
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> RandomForestRegressor(min_samples_leaf=5, oob_score=True).fit(X, y).oob_score_ > 0.4
+    >>> model = RandomForestRegressor(min_samples_leaf=5, oob_score=True, leaf_members=True).fit(X, y)
+    >>> model.oob_score_ > 0.4
     True
+    >>> model.predict_quantiles(X[:1], [0.1, 0.9]).round().tolist(), model.predict(X[:1]).round().tolist()
     """
 
     criteria = NUMBER_CRITERIA
@@ -496,7 +531,7 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        n_estimators: int = 100,
+        n_estimators: int | str = 100,
         criterion: str = "squared_error",
         splitter: str = "auto",
         cuts: str = "best",
@@ -514,6 +549,8 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
         categorical_features: Any = "from_dtype",
         warm_start: bool = False,
         time_limit: float | None = None,
+        leaf_members: bool = False,
+        verbose: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -535,8 +572,10 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
             categorical_features=categorical_features,
             warm_start=warm_start,
             time_limit=time_limit,
+            verbose=verbose,
             seed=seed,
         )
+        self.leaf_members = leaf_members
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> RandomForestRegressor:
         """Grow the forest on `X` (n, p), numbers with gaps or a frame, numbers `y` (n,), and weights (n,) if wanted."""
@@ -545,24 +584,76 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
         numbers, v = numbers_of(y, X, self.criterion), row_weights(sample_weight, X)
         v = np.ones(len(X)) if v is None else v
         seen = v > 0.0
-        rows = X if seen.all() else X[seen]
-        self._grow(rows, Target.of_numbers(numbers[seen], self.criterion), v[seen], lambda bag: bag)
-        if self.oob_score:
-            value, count = self._out_of_bag(rows)
-            told = count > 0.0
+        rows, own = X if seen.all() else X[seen], numbers[seen]
+        growth = self._grow(rows, Target.of_numbers(own, self.criterion), v[seen], lambda bag: bag)
+        if self.oob_score and growth.judge:
+            told, mean = growth.judge.count > 0.0, growth.judge.mean[:, 0]
             if told.sum() < 2:
                 raise InputError("Every row is in every bag: grow more trees for an out-of-bag score.")
             self.oob_prediction_ = np.full(len(X), np.nan)
-            self.oob_prediction_[seen] = np.where(told, value[:, 0], np.nan)
-            self.oob_score_ = float(r2_score(numbers[seen][told], value[told, 0], sample_weight=v[seen][told]))
+            self.oob_prediction_[seen] = np.where(told, mean, np.nan)
+            self.oob_score_ = float(r2_score(own[told], mean[told], sample_weight=v[seen][told]))
+            self._residuals = Residuals.of(own[told] - mean[told], v[seen][told])
+        if self.leaf_members:
+            self._members = Members.of(rows, own, self._grove, growth.bag)
+        if growth.stopped:
+            raise growth.stopped
         return self
 
     def predict(self, X: Any) -> Array:
         """The mean of the trees' means (m,)."""
         return self._mean(X)[:, 0]
 
+    def predict_interval(self, X: Any, *, coverage: float = 0.9) -> Array:
+        """The prediction with the out-of-bag errors that it is to be expected with: lower and upper ends (m, 2).
+
+        The ends are the quantiles at (1 - coverage) / 2 and (1 + coverage) / 2 of what the training rows deviate from
+        the predictions of the trees that did not see them, equally wide for all rows; coverage holds on average over
+        rows, for many rows (H. Zhang and others, The American Statistician 74, 2020). Needs oob_score=True.
+        """
+        check_is_fitted(self)
+        if not self.oob_score:
+            raise InputError("predict_interval needs the errors out of bag: fit with oob_score=True.")
+        if not is_number(coverage) or not 0.0 < coverage < 1.0:
+            raise InputError(f"coverage is {coverage!r} and must be a number between 0 and 1.")
+        return np.asarray(self.predict(X)[:, None] + self._residuals.ends(float(coverage)))
+
+    def predict_quantiles(self, X: Any, quantiles: ArrayLike = (0.05, 0.5, 0.95)) -> Array:
+        """The quantiles (m, q) of y given x: those of the training numbers in the leaves that a row ends in.
+
+        A training row weighs 1 / B times its share of the leaf, summed over the B trees, as it does in the prediction
+        (N. Meinshausen, Journal of Machine Learning Research 7, 2006). Needs leaf_members=True.
+        """
+        check_is_fitted(self)
+        if not self.leaf_members:
+            raise InputError("predict_quantiles needs the rows of every leaf: fit with leaf_members=True.")
+        levels = np.atleast_1d(np.asarray(quantiles, dtype=np.float64))
+        if levels.ndim != 1 or not len(levels) or not np.all((levels >= 0.0) & (levels <= 1.0)):
+            raise InputError("quantiles must be numbers from 0 to 1.")
+        order = np.argsort(levels, kind="stable")
+        found = self._members.quantiles(rows_of(self, X), self._grove, levels[order])
+        return np.asarray(found[:, np.argsort(order, kind="stable")])
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if not isinstance(self.leaf_members, bool | np.bool_):
+            raise InputError(f"leaf_members is {self.leaf_members!r} and must be True or False.")
+
+    def to_state(self) -> dict[str, Any]:
+        """What a model file stores of a fitted forest."""
+        return {
+            **super().to_state(),
+            "leaf_members": bool(self.leaf_members),
+            **({"members": self._members.to_state()} if self.leaf_members else {}),
+            **({"residuals": self._residuals.to_state()} if self.oob_score else {}),
+        }
+
     @classmethod
     def from_state(cls, state: State) -> RandomForestRegressor:
         """The fitted forest that `to_state` described; ModelFileError where the values do not fit together."""
-        learner: RandomForestRegressor = cls._restored(state, 1)
+        learner: RandomForestRegressor = cls._restored(state, 1, leaf_members=state.boolean("leaf_members"))
+        if learner.leaf_members:
+            learner._members = Members.from_state(state.part("members"), learner._grove)
+        if learner.oob_score:
+            learner._residuals = Residuals.from_state(state.part("residuals"))
         return learner

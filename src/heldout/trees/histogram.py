@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
+from heldout.trees.bits import occurring, trailing_zeros
 from heldout.trees.compiled import WITHIN
-from heldout.trees.packed import FIELDS, MOST_WEIGHT, n_words, occurring
+from heldout.trees.packed import FIELDS, MOST_WEIGHT, n_words
 from heldout.trees.vectors import LANES
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -67,16 +67,6 @@ def room_for(n_codes: int, n_rows: int, n_classes: int, logs: Array) -> Groups:
         logs, np.zeros((256, n_sums)), np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.bool_), np.zeros(256),
         np.zeros(256, dtype=np.int64),
     )  # fmt: skip
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def trailing_zeros(typing_context: Any, word: Any) -> Any:
-    """How many zeros end a word that is not zero."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], context.get_constant(types.boolean, True))
-
-    return types.uint64(types.uint64), code
 
 
 @njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from heldout.trees.compiled import WITHIN
 
@@ -36,21 +34,6 @@ def pack(labels: Array, weights: Array, out: Array) -> None:
 def field(word: Any, label: int) -> float:
     """The sum of one class in the word that it belongs to."""
     return float(np.int64((word >> np.uint64((label & 3) * BITS)) & np.uint64(0xFFFF)))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def occurring(typing_context: Any, histogram: Any, plane: Any, word: Any) -> Any:
-    """Bit c: whether item 64 word + c of a row of `histogram` (planes, 64 words), uint64, is not zero."""
-    return types.uint64(histogram, types.intp, types.intp), _occurring_code
-
-
-def _occurring_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    histogram = context.make_array(signature.args[0])(context, builder, arguments[0])
-    vector = ir.VectorType(ir.IntType(64), 64)
-    row = builder.mul(arguments[1], builder.extract_value(histogram.shape, 1))
-    at = builder.add(row, builder.mul(arguments[2], arguments[2].type(64)))
-    items = builder.load(builder.bitcast(builder.gep(histogram.data, [at]), vector.as_pointer()), align=8)
-    return builder.bitcast(builder.icmp_unsigned("!=", items, ir.Constant(vector, None)), ir.IntType(64))
 
 
 @njit(**WITHIN, error_model="numpy")  # type: ignore[untyped-decorator]

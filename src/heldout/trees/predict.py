@@ -7,9 +7,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
+from heldout.trees.bits import trailing_zeros
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 TOGETHER = 16  # rows that walk side by side, so that one waits for memory while others go on
+ROUNDING = 1e-12  # of shares that add up to 1
 NODE = np.dtype([("threshold", np.float64), ("feature", np.uint32), ("left", np.uint32)])
 
 
@@ -39,31 +42,107 @@ def _goes_right(x: Any, node: Any, threshold: Any, missing_left: Any, categories
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def leaves_of(
+    X: Array, rows: Array, feature: Array, threshold: Array, left: Array, missing_left: Array, categories: Array,
+    sets: Array, out: Array,
+) -> None:  # fmt: skip
+    """The leaf (m,) of some `rows` (m,) of `X` (n, p)."""
+    for i in range(len(rows)):
+        node = 0
+        while feature[node] >= 0:
+            x = X[rows[i], feature[node]]
+            node = left[node] + _goes_right(x, node, threshold, missing_left, categories, sets)
+        out[i] = node
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def add_values(
     X: Array, feature: Array, threshold: Array, left: Array, missing_left: Array, categories: Array, sets: Array,
-    value: Array, roots: Array, out: Array,
+    value: Array, roots: Array, set_roots: Array, out: Array,
 ) -> None:  # fmt: skip
     """Add to `out` (n, K) the values of the leaves that each row of `X` (n, p) ends in, tree after tree.
 
-    The trees stand one after the other, with `roots` where they begin; children and sets count from the beginning.
+    The trees stand one after the other, with `roots` where they begin and `set_roots` where their sets do.
     """
     n_values = out.shape[1]
-    for root in roots:
+    for tree in range(len(roots)):
+        root, own_sets = np.int64(roots[tree]), sets[set_roots[tree] :]
         for i in range(len(X)):
-            node = np.int64(root)
+            node = root
             while feature[node] >= 0:
-                node = left[node] + _goes_right(X[i, feature[node]], node, threshold, missing_left, categories, sets)
+                right = _goes_right(X[i, feature[node]], node, threshold, missing_left, categories, own_sets)
+                node = root + left[node] + right
             for k in range(n_values):
                 out[i, k] += value[node, k]
 
 
-def packed(feature: Array, threshold: Array, left: Array) -> Array:
-    """Nodes of 16 bytes for `add_plain_values`; a leaf sends every row to itself."""
-    leaf = feature < 0
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def add_out_of_bag(
+    X: Array, out: Array, feature: Array, threshold: Array, left: Array, missing_left: Array, categories: Array,
+    sets: Array, value: Array, total: Array, squares: Array, count: Array,
+) -> None:  # fmt: skip
+    """Add a tree's values to `total` (n, K), of the rows that are `out` (n,) of its bag.
+
+    Likewise the sums of the values' squares to `squares` (n,), and 1 to `count` (n,).
+    """
+    for i in range(len(X)):
+        if not out[i]:
+            continue
+        node = 0
+        while feature[node] >= 0:
+            x = X[i, feature[node]]
+            node = left[node] + _goes_right(x, node, threshold, missing_left, categories, sets)
+        count[i] += 1.0
+        for k in range(total.shape[1]):
+            total[i, k] += value[node, k]
+            squares[i] += value[node, k] * value[node, k]
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def leaf_quantiles(
+    X: Array, feature: Array, threshold: Array, left: Array, missing_left: Array, categories: Array, sets: Array,
+    roots: Array, set_roots: Array, ends: Array, ranks: Array, shares: Array, values: Array, levels: Array,
+    weights: Array, marks: Array, out: Array,
+) -> None:  # fmt: skip
+    """The quantiles (n, q) of the numbers of all leaves that a row ends in; arrays as in `members.Members`.
+
+    `weights` (n,) and `marks` (n / 64,) are zero before and after. `levels` (q,) rise.
+    """
+    one = np.uint64(1)
+    for i in range(len(X)):
+        for tree in range(len(set_roots)):
+            root, own_sets = np.int64(roots[tree]), sets[set_roots[tree] :]
+            node = root
+            while feature[node] >= 0:
+                right = _goes_right(X[i, feature[node]], node, threshold, missing_left, categories, own_sets)
+                node = root + left[node] + right
+            for r in range(ends[node], ends[node + 1]):
+                weights[ranks[r]] += shares[r]
+                marks[ranks[r] >> np.uint32(6)] |= one << np.uint64(ranks[r] & np.uint32(63))
+        reached, found = 0.0, 0
+        for word in range(len(marks)):
+            bits = marks[word]
+            marks[word] = 0
+            while bits != 0:
+                rank = word * 64 + np.int64(trailing_zeros(bits))
+                bits &= bits - one
+                reached += weights[rank]
+                weights[rank] = 0.0
+                while found < len(levels) and reached >= levels[found] - ROUNDING:
+                    out[i, found] = values[rank]
+                    found += 1
+
+
+def packed(feature: Array, threshold: Array, left: Array, roots: Array) -> Array:
+    """Nodes of 16 bytes for `add_plain_values`, whose children count from the first tree's root.
+
+    A leaf sends every row to itself.
+    """
+    leaf, root = feature < 0, np.repeat(roots[:-1], np.diff(roots))
     nodes = np.empty(len(feature), dtype=NODE)
     nodes["threshold"] = np.where(leaf, np.inf, threshold)
     nodes["feature"] = np.where(leaf, 0, feature)
-    nodes["left"] = np.where(leaf, np.arange(len(feature)), left)
+    nodes["left"] = np.where(leaf, np.arange(len(feature)), left + root)
     return nodes
 
 
