@@ -11,12 +11,11 @@ from heldout.trees.compiled import CALLED, WITHIN
 from heldout.trees.criteria import kept, weight_of, whole
 from heldout.trees.histogram import Groups, Rows, group_rows
 from heldout.trees.packed import MOST_WEIGHT, pack
-from heldout.trees.splitting import BEYOND, Rules, best_cut, best_subset
+from heldout.trees.splitting import BEYOND, ROUNDING, Rules, best_cut, best_subset
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-ROUNDING = 1e-12  # of what a node keeps, below which a gain or an impurity is none
 # A cut: the column, the codes on either side, where missing rows go (1: left). A node that waits: itself, its rows'
 # ends and its depth besides.
 COLUMN, BELOW, ABOVE, MISSING, NODE, START, STOP, DEPTH = range(8)

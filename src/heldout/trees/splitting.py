@@ -15,6 +15,7 @@ from heldout.trees.vectors import gini_by_cuts, squared_by_cuts
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
+ROUNDING = 1e-12  # of what a node keeps, below which a gain, an impurity or a difference between cuts is none
 BEYOND = 2**31 - 1  # the code after the last: all values go left, missing ones right
 MOST_SUBSETS = 10  # categories of more than two classes up to which all subsets are tried
 
@@ -43,7 +44,8 @@ def best_cut(
     """What the best cut keeps, the codes on either side of it, and whether missing rows (code 0) go left.
 
     Values (means, or shares of the second class) on both sides lie from `low` to `high`, in the order of `monotonic`.
-    Where no cut keeps more than `best` does, that is what is returned. Arrays as in `histogram.Groups`.
+    Where no cut keeps more than `best` does, that is what is returned; of equal cuts the first. Arrays as in
+    `histogram.Groups`.
     """
     below, above, to_left = 0, 0, False
     for missing_left in range(2 if codes[0] == 0 else 1):
@@ -65,9 +67,9 @@ def best_cut(
                 most = squared_by_cuts(sums, off, total, first, last, values)
             else:
                 most = kept_by_cuts(rules.criterion, sums, off, total, first, last, values, left, right)
-        while most > best:
+        while most - ROUNDING * abs(most) > best:
             g = first
-            while values[g] != most:
+            while not values[g] >= most - ROUNDING * abs(most):
                 g += 1
             for s in range(len(total)):
                 if is_packed:
