@@ -81,7 +81,7 @@ def test_classes_are_divided_as_by_scikit_learn(name: str, criterion: str) -> No
         assert ours.score(X, y) == pytest.approx(theirs.score(X, y), abs=0.02)
 
 
-@pytest.mark.parametrize("criterion", ["squared_error", "poisson"])
+@pytest.mark.parametrize("criterion", ["squared_error", "absolute_error", "poisson"])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_are_divided_as_by_scikit_learn(name: str, criterion: str) -> None:
     X, y = NUMBERS[name]()
@@ -119,6 +119,8 @@ def test_the_pruning_path_is_scikit_learns(name: str) -> None:
 def impurity_of(y: np.ndarray, criterion: str) -> float:
     if criterion == "squared_error":
         return float(((y - y.mean()) ** 2).sum())
+    if criterion == "absolute_error":
+        return float(np.abs(y - np.median(y)).sum())
     shares = np.bincount(y.astype(int)) / len(y)
     if criterion == "gini":
         return float(len(y) * (1.0 - (shares**2).sum()))
@@ -126,11 +128,18 @@ def impurity_of(y: np.ndarray, criterion: str) -> float:
 
 
 def best_by_brute_force(x: np.ndarray, y: np.ndarray, criterion: str, ordered: bool) -> float:
-    """The least impurity of any two parts: all cuts or all subsets, missing rows on either side or as a category."""
+    """The least impurity of any two parts: all cuts or all subsets, missing rows on either side or as a category.
+
+    By absolute error, the categories are cut in the order of their means.
+    """
     known, best = sorted(set(x[~np.isnan(x)].tolist())), np.inf
     if ordered:
         sides = [x <= value for value in known]
         sides += [side | np.isnan(x) for side in sides] + [~np.isnan(x)]
+    elif criterion == "absolute_error":
+        parts = [x == value for value in known] + ([np.isnan(x)] if np.isnan(x).any() else [])
+        parts.sort(key=lambda part: y[part].mean())
+        sides = [np.any(parts[:size], axis=0) for size in range(1, len(parts))]
     else:
         values = [*known, np.nan]
         sides = [
@@ -144,22 +153,53 @@ def best_by_brute_force(x: np.ndarray, y: np.ndarray, criterion: str, ordered: b
     return best
 
 
-@pytest.mark.parametrize("criterion", ["gini", "entropy", "squared_error"])
+@pytest.mark.parametrize("criterion", ["gini", "entropy", "squared_error", "absolute_error"])
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("seed", range(8))
 def test_one_cut_is_the_best_of_all(seed: int, ordered: bool, criterion: str) -> None:
-    rng = np.random.default_rng(seed)
+    rng, numbers = np.random.default_rng(seed), criterion.endswith("error")
     x = rng.integers(0, 6, 40).astype(float)
     x[rng.random(40) < 0.2 * (seed % 2)] = np.nan
-    y = rng.normal(size=40) + x % 3 if criterion == "squared_error" else rng.integers(0, 2 + seed % 3, 40)
+    y = rng.normal(size=40) + x % 3 if numbers else rng.integers(0, 2 + seed % 3, 40)
     y = np.where(np.isnan(y), 1.5, y)
-    kind = DecisionTreeRegressor if criterion == "squared_error" else DecisionTreeClassifier
+    kind = DecisionTreeRegressor if numbers else DecisionTreeClassifier
     model = kind(criterion=criterion, max_depth=1, categorical_features=None if ordered else [0]).fit(x[:, None], y)
     leaf = model.apply(x[:, None])
-    codes = np.unique(y, return_inverse=True)[1] if criterion != "squared_error" else y
+    codes = y if numbers else np.unique(y, return_inverse=True)[1]
     found = sum(impurity_of(codes[leaf == node], criterion) for node in np.unique(leaf))
     assert found == pytest.approx(best_by_brute_force(x, codes, criterion, ordered), rel=1e-9)
     assert_allclose((model.tree_.impurity * model.tree_.weight)[1:].sum(), found)
+
+
+@pytest.mark.parametrize("criterion", ["gini", "entropy"])
+@pytest.mark.parametrize("n_classes", [2, 3, 9])
+def test_weights_of_any_size_give_the_same_tree(criterion: str, n_classes: int) -> None:
+    """Whole weights are added four classes at a time, others one by one, and so are those of more than 65,535."""
+    X, y = make_classification(700, 8, n_informative=6, n_classes=n_classes, random_state=1)
+    X[::5, 0] = np.nan
+    whole, part, much = (
+        DecisionTreeClassifier(criterion=criterion).fit(X, y, np.full(700, w)).tree_ for w in (1.0, 0.75, 1000.0)
+    )
+    for other, factor in ((part, 0.75), (much, 1000.0)):
+        assert_array_equal(other.feature, whole.feature)
+        assert_array_equal(other.threshold, whole.threshold)
+        assert_allclose(other.weight, factor * whole.weight)
+        assert_allclose(other.impurity, whole.impurity, atol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_leaves_of_absolute_error_say_medians(weighted: bool) -> None:
+    X, y = NUMBERS["diabetes"]()
+    v = np.random.default_rng(0).integers(1, 4, len(y)).astype(float) if weighted else np.ones(len(y))
+    model = DecisionTreeRegressor(criterion="absolute_error", max_depth=4).fit(X, y, v)
+    leaf, times = model.apply(X), v.astype(int)
+    for node in np.unique(leaf):
+        own = np.repeat(y[leaf == node], times[leaf == node])
+        assert model.tree_.value[node, 0] == np.median(own)
+        assert model.tree_.impurity[node] == pytest.approx(np.abs(own - np.median(own)).mean())
+    everything = np.repeat(y, times)
+    assert model.tree_.value[0, 0] == np.median(everything)
+    assert model.tree_.impurity[0] == pytest.approx(np.abs(everything - np.median(everything)).mean())
 
 
 def test_monotone_changes_of_a_column_change_nothing() -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from heldout.trees.binning import Binned
-from heldout.trees.criteria import CRITERIA, ENTROPY, GINI, POISSON
+from heldout.trees.criteria import ABSOLUTE, CRITERIA, ENTROPY, GINI, POISSON
 from heldout.trees.nodes import Tree
 from heldout.trees.splitting import Rules
 
@@ -33,7 +33,7 @@ class Target:
     @classmethod
     def of_numbers(cls, y: Array, criterion: str) -> Target:
         """Squared errors are measured about the mean, so that large numbers lose no digits."""
-        centre = 0.0 if criterion == "poisson" else float(y.mean())
+        centre = float(y.mean()) if criterion == "squared_error" else 0.0
         return cls(np.empty(0, dtype=np.uint32), y - centre, 0, centre)
 
     def of(self, rows: Array) -> Target:
@@ -77,6 +77,7 @@ class Limits:
 
 def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limits: Limits, seed: int) -> Tree:
     """A tree of the rows with a weight (n,) above zero."""
+    from heldout.trees.absolute import middles, room_for_sweep
     from heldout.trees.grow import Columns, add_up_nodes, desk_for, grow, room_for_nodes
     from heldout.trees.histogram import Rows, room_for
     from heldout.trees.packed import MOST_WEIGHT, logs_up_to
@@ -87,6 +88,10 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     ids, weight = np.flatnonzero(weights > 0.0).astype(np.uint32), float(weights.sum())
     whole = target.n_classes > 0 and bool(np.all(weights == np.rint(weights)))
     rules = limits.rules(len(binned.codes), weight, whole)
+    sweep = None
+    if rules.criterion == ABSOLUTE:
+        ids = ids[np.argsort(target.values[ids], kind="stable")]
+        sweep = room_for_sweep(int(binned.n_codes.max()), len(ids))
     labels, values, own = target.codes, target.values, weights[ids]
     if target.n_classes:
         labels = labels[ids]
@@ -98,15 +103,19 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     room = room_for(int(binned.n_codes.max()), len(ids), target.n_classes, logs)
     nodes, waiting = room_for_nodes(len(ids), rules.most_leaves, target.n_sums, bool(binned.categorical.any()))
     desk = desk_for(len(ids), len(binned.codes), seed)
-    m = grow(columns, rows, spare, room, desk, rules, nodes, waiting)
+    m = grow(columns, rows, spare, room, desk, rules, nodes, waiting, sweep)
     sums, left, n_rows = nodes.sums[:m], nodes.left[:m].copy(), nodes.n_rows[:m].copy()
     node_weights = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
     value = (sums if target.n_classes else sums[:, 1:]) / node_weights[:, None]
-    totals = np.zeros(m)
+    totals, first = np.zeros(m), np.zeros(m, dtype=np.int64)
     if not target.n_classes:
         extras = target.extras(rules.criterion)[rows.ids] * rows.weights
-        add_up_nodes(left, n_rows, extras, np.empty(m, dtype=np.int64), totals)
+        add_up_nodes(left, n_rows, extras, first, totals)
     impurity = _impurity(rules.criterion, value, totals / node_weights)
+    if rules.criterion == ABSOLUTE:
+        found = np.empty((m, 2))
+        middles(left, n_rows, first, target.values[rows.ids], rows.weights, np.empty((2, len(ids))), found)
+        value, impurity = found[:, :1].copy(), found[:, 1].copy()
     by_set = nodes.categories[:m] >= 0
     categories = np.where(by_set, np.cumsum(by_set) - 1, -1).astype(np.int32)
     return Tree(

@@ -15,13 +15,14 @@ from heldout.trees.compiled import WITHIN
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-GINI, ENTROPY, SQUARED, POISSON = range(4)
+GINI, ENTROPY, SQUARED, POISSON, ABSOLUTE = range(5)
 CRITERIA = {
     "gini": GINI,
     "entropy": ENTROPY,
     "log_loss": ENTROPY,
     "squared_error": SQUARED,
     "poisson": POISSON,
+    "absolute_error": ABSOLUTE,
 }
 
 

@@ -491,7 +491,7 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
 
     Parameters
     ----------
-    criterion : {"squared_error", "poisson"}, default "squared_error"
+    criterion : {"squared_error", "absolute_error", "poisson"}, default "squared_error"
     max_features : int, share, "sqrt", "log2" or None, default 1.0
         How many columns a node looks at; 1.0 is all.
     leaf_members : bool, default False

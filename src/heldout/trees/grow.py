@@ -7,11 +7,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numba import njit
 
+from heldout.trees.absolute import Sweep, deviations, group_codes, line_up
 from heldout.trees.compiled import CALLED, WITHIN
 from heldout.trees.criteria import kept, weight_of, whole
 from heldout.trees.histogram import Groups, Rows, group_rows
 from heldout.trees.packed import MOST_WEIGHT, pack
-from heldout.trees.splitting import BEYOND, ROUNDING, Rules, best_cut, best_subset
+from heldout.trees.splitting import BEYOND, ROUNDING, Rules, best_cut, best_prefix, best_subset
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -111,10 +112,19 @@ def below(state: Array, n: int) -> int:
 
 @njit(**CALLED)  # type: ignore[untyped-decorator]
 def grow(
-    columns: Columns, rows: Rows, spare: Rows, room: Groups, desk: Desk, rules: Rules, nodes: Nodes, waiting: Waiting
+    columns: Columns,
+    rows: Rows,
+    spare: Rows,
+    room: Groups,
+    desk: Desk,
+    rules: Rules,
+    nodes: Nodes,
+    waiting: Waiting,
+    sweep: Sweep | None,
 ) -> int:
     """Write the nodes of a tree of these rows; how many there are. `rows` are put in another order; `spare` is room.
 
+    `sweep` is room for absolute errors, for which the rows come in the order of their numbers; None for other criteria.
     With `most_leaves` the node that gains most is divided first, otherwise the last.
     """
     n = len(rows.ids)
@@ -131,7 +141,7 @@ def grow(
         for side in range(n_nodes - new):
             n_waiting += _look_at(
                 new + side, ends[side], ends[side + 1], depth, bounds[side], columns, rows, room, rules, nodes, order,
-                state, waiting, n_waiting,
+                state, waiting, n_waiting, sweep,
             )  # fmt: skip
         if n_waiting == 0 or 0 < rules.most_leaves <= n_leaves:
             return int(n_nodes)
@@ -165,7 +175,7 @@ def _copy(source: Array, target: Array) -> None:
 @njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def _look_at(
     node: int, low: int, high: int, depth: int, bounds: Array, columns: Columns, rows: Rows, room: Groups,
-    rules: Rules, nodes: Nodes, order: Array, state: Array, waiting: Waiting, place: int,
+    rules: Rules, nodes: Nodes, order: Array, state: Array, waiting: Waiting, place: int, sweep: Sweep | None,
 ) -> int:  # fmt: skip
     """1 where the node is to be divided, by the cut that then stands at `place` of those waiting; otherwise 0."""
     total, count = nodes.sums[node], high - low
@@ -183,9 +193,11 @@ def _look_at(
             return 0
     elif _all_equal(values, weights):
         return 0
+    if sweep is not None:
+        holds = -deviations(values, weights)
     # Not in the loop, where references would be counted each time.
     histogram, words, numbers, marks, marked, codes, sums, packed_sums, counts, by_cut, off, packed_off, left, \
-        right, all_total, packed, taken, logs, _, _, _, _, _ = room  # fmt: skip
+        right, all_total, packed, taken, logs, _, _, _, _, _, _ = room  # fmt: skip
     all_codes, n_codes, monotonic, categorical = columns.codes, columns.n_codes, columns.monotonic, columns.categorical
     whole_weights, squares = rules.whole and weight <= MOST_WEIGHT, 0.0
     if whole_weights:
@@ -209,7 +221,11 @@ def _look_at(
             continue
         tried += 1
         if categorical[j]:
-            value = best_subset(rules, room, n_groups, total, count, bounds[0], bounds[1], taken)
+            if sweep is not None:
+                group_codes(codes, n_groups, sweep)
+                value = best_prefix(rules, room, all_codes[j], ids, values, weights, n_groups, total, count, sweep)
+            else:
+                value = best_subset(rules, room, n_groups, total, count, bounds[0], bounds[1], taken)
             if value > best:
                 best = value
                 cut[COLUMN] = j
@@ -217,9 +233,13 @@ def _look_at(
             continue
         if rules.at_random:
             n_groups = _at_one_place(room, n_groups, columns, j, state)
+        if sweep is not None:
+            group_codes(codes, n_groups, sweep)
+            line_up(all_codes[j], ids, n_groups, sweep)
         value, a, b, missing = best_cut(
             rules, is_packed, codes, sums, packed_sums, counts, by_cut, off, packed_off, left, right, all_total,
             logs, n_groups, total, weight, squares, count, monotonic[j], bounds[0], bounds[1], best,
+            values, weights, sweep,
         )  # fmt: skip
         if value > best:
             best = value

@@ -52,6 +52,7 @@ class Groups(NamedTuple):
     side: Array  # (256,) bool
     shares: Array  # (256,)
     order: Array  # (256,)
+    own_places: Array  # (256,)
 
 
 def room_for(n_codes: int, n_rows: int, n_classes: int, logs: Array) -> Groups:
@@ -65,7 +66,7 @@ def room_for(n_codes: int, n_rows: int, n_classes: int, logs: Array) -> Groups:
         np.zeros(w, dtype=np.uint64), np.zeros(n_sums), np.zeros(n_sums), np.zeros(w * FIELDS),
         np.zeros(min(n_rows, int(MOST_WEIGHT)) if w else 0, dtype=np.uint64), np.zeros(256, dtype=np.bool_),
         logs, np.zeros((256, n_sums)), np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.bool_), np.zeros(256),
-        np.zeros(256, dtype=np.int64),
+        np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64),
     )  # fmt: skip
 
 

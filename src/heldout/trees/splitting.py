@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numba import njit
 
+from heldout.trees.absolute import Sweep, absolute_by_cuts, line_up
 from heldout.trees.compiled import WITHIN
 from heldout.trees.criteria import ENTROPY, GINI, SQUARED, kept, kept_by_cuts, weight_of
 from heldout.trees.histogram import Groups
@@ -40,12 +41,13 @@ def best_cut(
     rules: Rules, is_packed: bool, codes: Array, sums: Array, packed_sums: Array, counts: Array, values: Array,
     off: Array, packed_off: Array, left: Array, right: Array, all_total: Array, logs: Array, n_groups: int,
     total: Array, weight: float, squares: float, count: int, monotonic: int, low: float, high: float, best: float,
+    row_values: Array, row_weights: Array, sweep: Sweep | None,
 ) -> tuple[float, int, int, bool]:  # fmt: skip
     """What the best cut keeps, the codes on either side of it, and whether missing rows (code 0) go left.
 
     Values (means, or shares of the second class) on both sides lie from `low` to `high`, in the order of `monotonic`.
     Where no cut keeps more than `best` does, that is what is returned; of equal cuts the first. Arrays as in
-    `histogram.Groups`.
+    `histogram.Groups`. With absolute errors the rows' values and weights are lined up for a `sweep`.
     """
     below, above, to_left = 0, 0, False
     for missing_left in range(2 if codes[0] == 0 else 1):
@@ -63,7 +65,9 @@ def best_cut(
         else:
             for s in range(len(total)):
                 off[s] = sums[s, 0] if apart else 0.0
-            if rules.criterion == SQUARED:
+            if sweep is not None:
+                most = absolute_by_cuts(row_values, row_weights, n_groups, apart, first, last, sweep, values)
+            elif rules.criterion == SQUARED:
                 most = squared_by_cuts(sums, off, total, first, last, values)
             else:
                 most = kept_by_cuts(rules.criterion, sums, off, total, first, last, values, left, right)
@@ -128,11 +132,8 @@ def best_subset(
     by rising share of each class.
     """
     n_sums, best = len(total), -np.inf
-    own, counts, side, shares, order = room.own, room.own_counts, room.side, room.shares, room.order
-    for g in range(n_groups):
-        counts[g] = room.counts[g] - (room.counts[g - 1] if g else 0)
-        for s in range(n_sums):
-            own[g, s] = room.sums[s, g] - (room.sums[s, g - 1] if g else 0.0)
+    own, side, shares, order = room.own, room.side, room.shares, room.order
+    _take_apart(room, n_groups)
     several = rules.criterion <= ENTROPY and n_sums > 2
     if several and n_groups <= MOST_SUBSETS:
         for subset in range(1, 2 ** (n_groups - 1)):  # the last category stays right
@@ -158,6 +159,44 @@ def best_subset(
                 for g in range(n_groups):
                     taken[g] = side[g]
     return best
+
+
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
+def _take_apart(room: Groups, n_groups: int) -> None:
+    """Each category's sums and rows by itself."""
+    for g in range(n_groups):
+        room.own_counts[g] = room.counts[g] - (room.counts[g - 1] if g else 0)
+        for s in range(len(room.sums)):
+            room.own[g, s] = room.sums[s, g] - (room.sums[s, g - 1] if g else 0.0)
+
+
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
+def best_prefix(
+    rules: Rules, room: Groups, column: Array, ids: Array, values: Array, weights: Array, n_groups: int, total: Array,
+    count: int, sweep: Sweep,
+) -> float:  # fmt: skip
+    """What the best cut of the categories in the order of their means keeps by absolute error; sets `room.taken`."""
+    _take_apart(room, n_groups)
+    for g in range(n_groups):
+        room.shares[g] = room.own[g, 1] / room.own[g, 0]
+    _sort_by(room.shares, room.order, n_groups)
+    for place in range(n_groups):
+        room.own_places[room.order[place]] = place
+    for c in range(len(sweep.groups)):
+        sweep.groups[c] = room.own_places[sweep.groups[c]]
+    line_up(column, ids, n_groups, sweep)
+    absolute_by_cuts(values, weights, n_groups, False, 0, n_groups - 1, sweep, room.kept)
+    best, cut, n_left, w_left = -np.inf, -1, 0, 0.0
+    for place in range(n_groups - 1):
+        n_left += room.own_counts[room.order[place]]
+        w_left += room.own[room.order[place], 0]
+        enough = rules.least_rows <= 1 or min(n_left, count - n_left) >= rules.least_rows
+        enough = enough and min(w_left, total[0] - w_left) >= rules.least_weight
+        if enough and room.kept[place] > best:
+            best, cut = room.kept[place], place
+    for g in range(n_groups):
+        room.taken[g] = room.own_places[g] <= cut
+    return float(best)
 
 
 @njit(**WITHIN)  # type: ignore[untyped-decorator]

@@ -41,7 +41,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 SPLITTERS = ("auto", "exact", "histogram")
 CLASS_CRITERIA = ("gini", "entropy", "log_loss")
-NUMBER_CRITERIA = ("squared_error", "poisson")
+NUMBER_CRITERIA = ("squared_error", "absolute_error", "poisson")
 SHARES = ("sqrt", "log2")
 MOST_BINS = 255
 LARGE = 10_000  # rows from which "auto" looks at histograms
@@ -114,6 +114,8 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"monotonic_cst must be one of -1, 0 and 1 for each of the {p} columns.")
         if n_classes > 2 and found.any():
             raise InputError(f"monotonic_cst has no meaning for {n_classes} classes: give numbers or two classes.")
+        if self.criterion == "absolute_error" and found.any():
+            raise InputError("monotonic_cst orders means, and criterion='absolute_error' predicts medians.")
         if any(found[j] for j in self.categories_):
             raise InputError("monotonic_cst asks for an order of a column of categories, which have none.")
         return found.astype(np.int8)
@@ -502,12 +504,14 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
     In each node the cut of a column is taken that lessens the impurity of the two parts most,
 
     .. math:: I(t) - \frac{n_L}{n_t} I(t_L) - \frac{n_R}{n_t} I(t_R), \qquad
-        I_{squared} = \overline{(y - \bar y)^2}, \quad I_{poisson} = \overline{y \log (y / \bar y)} .
+        I_{squared} = \overline{(y - \bar y)^2}, \quad I_{absolute} = \overline{|y - \tilde y|}, \quad
+        I_{poisson} = \overline{y \log (y / \bar y)} .
 
     Parameters
     ----------
-    criterion : {"squared_error", "poisson"}, default "squared_error"
-        I; "poisson", half the Poisson deviance, wants numbers that are not negative, and one above zero.
+    criterion : {"squared_error", "absolute_error", "poisson"}, default "squared_error"
+        I; with "absolute_error" a leaf says the median, and categories are cut in the order of their means; "poisson",
+        half the Poisson deviance, wants numbers that are not negative, and one above zero.
     splitter, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf, max_features, max_leaf_nodes,
     min_impurity_decrease, ccp_alpha, monotonic_cst, categorical_features, seed : as in `DecisionTreeClassifier`
 
