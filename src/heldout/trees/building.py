@@ -82,9 +82,8 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     from heldout.trees.histogram import Rows, room_for
     from heldout.trees.packed import MOST_WEIGHT, logs_up_to
 
-    columns = Columns(
-        binned.codes, binned.n_codes, binned.low, binned.high, binned.starts, binned.categorical, monotonic
-    )
+    columns = Columns(binned.codes, binned.n_codes, binned.low, binned.high, binned.starts, monotonic)
+    categorical = binned.categorical if binned.categorical.any() else None
     ids, weight = np.flatnonzero(weights > 0.0).astype(np.uint32), float(weights.sum())
     whole = target.n_classes > 0 and bool(np.all(weights == np.rint(weights)))
     rules = limits.rules(len(binned.codes), weight, whole)
@@ -101,9 +100,9 @@ def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limi
     spare = Rows(*(np.empty_like(values) for values in rows))
     logs = logs_up_to(int(min(weight, MOST_WEIGHT))) if whole and rules.criterion == ENTROPY else np.zeros(1)
     room = room_for(int(binned.n_codes.max()), len(ids), target.n_classes, logs)
-    nodes, waiting = room_for_nodes(len(ids), rules.most_leaves, target.n_sums, bool(binned.categorical.any()))
+    nodes, waiting = room_for_nodes(len(ids), rules.most_leaves, target.n_sums, categorical is not None)
     desk = desk_for(len(ids), len(binned.codes), seed)
-    m = grow(columns, rows, spare, room, desk, rules, nodes, waiting, sweep)
+    m = grow(columns, rows, spare, room, desk, rules, nodes, waiting, categorical, sweep)
     sums, left, n_rows = nodes.sums[:m], nodes.left[:m].copy(), nodes.n_rows[:m].copy()
     node_weights = sums.sum(axis=1) if target.n_classes else sums[:, 0].copy()
     value = (sums if target.n_classes else sums[:, 1:]) / node_weights[:, None]

@@ -30,7 +30,6 @@ class Columns(NamedTuple):
     low: Array
     high: Array
     starts: Array  # where a column's codes begin in `low` and `high`
-    categorical: Array
     monotonic: Array  # 1 rising, -1 falling, 0 neither
 
 
@@ -120,12 +119,13 @@ def grow(
     rules: Rules,
     nodes: Nodes,
     waiting: Waiting,
-    sweep: Sweep | None,
-) -> int:
+    categorical: Array | None, sweep: Sweep | None,
+) -> int:  # fmt: skip
     """Write the nodes of a tree of these rows; how many there are. `rows` are put in another order; `spare` is room.
 
-    `sweep` is room for absolute errors, for which the rows come in the order of their numbers; None for other criteria.
-    With `most_leaves` the node that gains most is divided first, otherwise the last.
+    `categorical` (p,) is None where no column is, and `sweep`, room for absolute errors, for other criteria: what they
+    are for is not compiled then. For absolute errors the rows come in the order of their numbers. With `most_leaves` the
+    node that gains most is divided first, otherwise the last.
     """
     n = len(rows.ids)
     bounds, cut, chosen, present, ends, order, flags, state = desk
@@ -141,7 +141,7 @@ def grow(
         for side in range(n_nodes - new):
             n_waiting += _look_at(
                 new + side, ends[side], ends[side + 1], depth, bounds[side], columns, rows, room, rules, nodes, order,
-                state, waiting, n_waiting, sweep,
+                state, waiting, n_waiting, categorical, sweep,
             )  # fmt: skip
         if n_waiting == 0 or 0 < rules.most_leaves <= n_leaves:
             return int(n_nodes)
@@ -161,7 +161,9 @@ def grow(
         waiting.gains[at] = waiting.gains[n_waiting]
         ends[3], n_nodes, n_leaves = n_nodes, n_nodes + 2, n_leaves + 1
         ends[0], ends[2] = cut[START], cut[STOP]
-        ends[1] = _divide(cut, chosen, columns, rows, spare, flags, nodes, ends[3], rules.criterion, present)
+        ends[1] = _divide(
+            cut, chosen, columns, rows, spare, flags, nodes, ends[3], rules.criterion, present, categorical
+        )
         _narrow(bounds, cut, columns, nodes, ends[3], rules.criterion)
 
 
@@ -175,7 +177,8 @@ def _copy(source: Array, target: Array) -> None:
 @njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def _look_at(
     node: int, low: int, high: int, depth: int, bounds: Array, columns: Columns, rows: Rows, room: Groups,
-    rules: Rules, nodes: Nodes, order: Array, state: Array, waiting: Waiting, place: int, sweep: Sweep | None,
+    rules: Rules, nodes: Nodes, order: Array, state: Array, waiting: Waiting, place: int,
+    categorical: Array | None, sweep: Sweep | None,
 ) -> int:  # fmt: skip
     """1 where the node is to be divided, by the cut that then stands at `place` of those waiting; otherwise 0."""
     total, count = nodes.sums[node], high - low
@@ -198,7 +201,7 @@ def _look_at(
     # Not in the loop, where references would be counted each time.
     histogram, words, numbers, marks, marked, codes, sums, packed_sums, counts, by_cut, off, packed_off, left, \
         right, all_total, packed, taken, logs, _, _, _, _, _, _ = room  # fmt: skip
-    all_codes, n_codes, monotonic, categorical = columns.codes, columns.n_codes, columns.monotonic, columns.categorical
+    all_codes, n_codes, monotonic = columns.codes, columns.n_codes, columns.monotonic
     whole_weights, squares = rules.whole and weight <= MOST_WEIGHT, 0.0
     if whole_weights:
         pack(labels, weights, packed)
@@ -212,7 +215,9 @@ def _look_at(
             order[at], order[other] = order[other], order[at]
         left_over -= 1
         j = order[at]
-        is_packed = whole_weights and not categorical[j]
+        is_packed = whole_weights
+        if categorical is not None:
+            is_packed = whole_weights and not categorical[j]
         n_groups = group_rows(
             all_codes[j], n_codes[j], ids, labels, values, weights, packed, is_packed, rules.least_rows > 1, histogram,
             words, numbers, marks, marked, codes, sums, packed_sums, counts,
@@ -220,7 +225,7 @@ def _look_at(
         if n_groups < 2:
             continue
         tried += 1
-        if categorical[j]:
+        if categorical is not None and categorical[j]:
             if sweep is not None:
                 group_codes(codes, n_groups, sweep)
                 value = best_prefix(rules, room, all_codes[j], ids, values, weights, n_groups, total, count, sweep)
@@ -297,15 +302,15 @@ def _at_one_place(room: Groups, n_groups: int, columns: Columns, j: int, state: 
 @njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
 def _divide(
     cut: Array, chosen: Array, columns: Columns, rows: Rows, spare: Rows, flags: Array, nodes: Nodes, first: int,
-    criterion: int, present: Array,
+    criterion: int, present: Array, categorical: Array | None,
 ) -> int:  # fmt: skip
     """Put the node's rows in order, those that go left before the others, and write it; the place of the first other.
 
     Its children are the nodes `first` and `first` + 1.
     """
     node, j, low, high = cut[NODE], cut[COLUMN], cut[START], cut[STOP]
-    by_set, left = columns.categorical[j], flags[: high - low]
-    if by_set:
+    left = flags[: high - low]
+    if categorical is not None and categorical[j]:
         for word in range(8):
             present[word] = 0
         n_left = _by_set(columns.codes[j], rows.ids[low:high], chosen, left, present)
@@ -327,7 +332,7 @@ def _divide(
         _add_up(rows, start, stop, nodes.sums[child])
     nodes.feature[node], nodes.left[node] = j, first
     heavier_left = weight_of(criterion, nodes.sums[first]) >= weight_of(criterion, nodes.sums[first + 1])
-    if by_set:
+    if categorical is not None and categorical[j]:
         missing_left = (chosen[0] & np.uint32(1)) != 0 if with_missing else heavier_left
         for word in range(8):  # categories that are not here go with the missing ones
             nodes.sets[node, word] = chosen[word] | (~present[word] if missing_left else np.uint32(0))
