@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from heldout.dealing import Rows, turns
 from heldout.errors import InputError
 from heldout.linear.blocks import in_threads, one_blas_thread
 from heldout.linear.penalised.problem import AllProducts, Problem, centred_square, from_products, make_problem
@@ -17,17 +18,10 @@ from heldout.linear.triangular import Array
 from heldout.words import number
 
 RULES = ("one_se", "min")
-ROUNDING = 1e-9  # share of a row's weight that is none
-MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's
-
-REPEATS = 2  # distinct rows for each distinct target, and for each distinct row without its target: values meet freely
-MOST_PARTS = 10**7  # whole weights are taken apart up to this sum
 LEAST_ROWS = 3  # distinct ones that are worth holding any out of
 ENOUGH_LEFT = 1e-4  # of a sum of squares, after a fold is taken away from it
 RUN = 2**20  # numbers in a run of rows
 
-Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
-Bits: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 Fold = tuple[Array, Array]  # weights (n,) of the rows to fit, and of the rows to validate
 Walk = Callable[[Problem, Array], tuple[Array, int]]  # coefficients (k, p) in the problem's units; how many fell short
 
@@ -130,7 +124,7 @@ def _part(v: Array, rows: Any) -> Array:
 def _dealt(x: Any, y: Array, v: Array, k: int) -> list[Fold]:
     if k < 2:
         raise InputError(f"cv is {k} and must be 2 folds or more, a splitter, or pairs of row indices.")
-    owner, size, turn = _turns(x, y, v)
+    owner, size, turn = turns(x, y, v)
     if not np.any(turn >= LEAST_ROWS - 1):
         return []
     held = []
@@ -138,60 +132,6 @@ def _dealt(x: Any, y: Array, v: Array, k: int) -> list[Fold]:
         mine = turn % k == fold
         held.append(np.bincount(owner[mine], size[mine], minlength=len(y)).astype(np.float64))
     return [(v - part, part) for part in held]
-
-
-def _turns(x: Any, y: Array, v: Array) -> tuple[Rows, Array, Rows]:
-    """Rows or parts of rows: of which row, its weight, and its turn; rows that are the same throughout share theirs."""
-    rows = np.flatnonzero(v)
-    placed, anywhere = _contents(x)
-    keys = np.array([placed, _mixed(anywhere + _mixed(_bits(y)))])[:, rows]
-    order = np.lexsort(keys)
-    rows, keys = rows[order], keys[:, order]
-    first = np.r_[True, np.any(np.diff(keys, axis=1) != 0, axis=0)]
-    cell = np.cumsum(first) - 1
-    if cell[-1] + 1 < REPEATS * max(len(np.unique(placed[rows])), len(np.unique(y[rows]))):
-        return rows, v[rows], cell
-    weights = v[rows]
-    whole = np.all(weights == np.round(weights)) and weights.sum() <= MOST_PARTS
-    counts = weights.astype(np.intp) if whole else np.ones(len(rows), dtype=np.intp)
-    owner, size, cell = (np.repeat(values, counts) for values in (rows, weights / counts, cell))
-    number = np.arange(len(cell)) - np.searchsorted(cell, cell)
-    order = np.argsort(_mixed((keys[0] + keys[1])[first][cell] + _mixed(number.astype(np.uint64))), kind="stable")
-    turn = np.empty_like(order)
-    turn[order] = np.arange(len(order))
-    return owner, size, turn
-
-
-def _contents(x: Any) -> tuple[Bits, Bits]:
-    """Two numbers (n,) for the numbers in each row: with the columns that they stand in, and whatever their order."""
-    columns = _mixed(np.arange(1, x.shape[1] + 1, dtype=np.uint64)) | np.uint64(1)
-    if sparse.issparse(x):
-        mixed = _mixed(_bits(x.data))
-        return _row_sums(mixed * columns[x.indices], x.indptr), _row_sums(mixed, x.indptr)
-    placed, anywhere = np.empty(len(x), dtype=np.uint64), np.empty(len(x), dtype=np.uint64)
-    for start in range(0, len(x), 256):
-        part = slice(start, start + 256)
-        mixed = _mixed(_bits(x[part]))
-        anywhere[part] = mixed.sum(axis=1, dtype=np.uint64)
-        placed[part] = (mixed * columns).sum(axis=1, dtype=np.uint64)
-    return placed, anywhere
-
-
-def _row_sums(values: Bits, ends: Any) -> Bits:
-    sums = np.zeros(len(values) + 1, dtype=np.uint64)
-    np.cumsum(values, out=sums[1:])
-    return np.asarray(sums[ends[1:]] - sums[ends[:-1]])
-
-
-def _bits(values: Array) -> Bits:
-    return np.ascontiguousarray(values + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
-
-
-def _mixed(bits: Bits) -> Bits:
-    """splitmix64's finaliser; zero stays zero."""
-    for shift, factor in zip((np.uint64(30), np.uint64(27)), MULTIPLIERS, strict=True):
-        bits = (bits ^ (bits >> shift)) * factor
-    return np.asarray(bits ^ (bits >> np.uint64(31)))
 
 
 def choose(
