@@ -1,22 +1,74 @@
-"""In which order rows are dealt out to folds: their contents alone decide, so that any order of rows gives the same."""
+"""Folds inside a fit: rows dealt out in an order that their contents alone decide."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
+from heldout.errors import InputError
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Rows: TypeAlias = np.ndarray[Any, np.dtype[np.intp]]
 Bits: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
+Fold: TypeAlias = tuple[Array, Array]  # weights (n,) of the rows to fit, and of the rows to validate
 
 MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64's
 REPEATS = 2  # distinct rows for each distinct target, and for each distinct row without its target: values meet freely
+LEAST_ROWS = 3  # distinct ones that are worth holding any out of
 MOST_PARTS = 10**7  # whole weights are taken apart up to this sum
 
 
-def turns(x: Any, y: Array, v: Array) -> tuple[Rows, Array, Rows]:
+def folds(x: Any, y: Array, weights: Array | None, cv: Any, *, by_class: bool = False) -> list[Fold]:
+    """The weights of the rows to fit and to validate, for each fold; none where there are too few rows.
+
+    A number of folds deals the distinct rows out in an order that depends on their contents alone: shuffled, but the
+    same for any order of rows. Rows that are the same throughout stay together, so that none is fitted and judged at
+    once, and a row of weight k is k rows. Only where few values meet in all combinations, so that rows repeat by
+    chance, are they dealt out one by one: a fold without all of its kind would mislead. `by_class`, each class `y` is
+    dealt out by itself.
+    """
+    v = np.ones(len(y)) if weights is None else weights
+    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
+        return _dealt(x, y, v, int(cv), by_class)
+    if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
+        raise InputError(f"cv is {cv!r} and must be a whole number from 2 up, a splitter, or pairs of row indices.")
+    found = [(_part(v, train), _part(v, held)) for train, held in (cv.split(x, y) if hasattr(cv, "split") else cv)]
+    if not found:
+        raise InputError("cv gives no splits: give a whole number from 2 up, a splitter, or pairs of row indices.")
+    if not all(train.any() and held.any() for train, held in found):
+        raise InputError("A fold of cv has no rows to fit or none to validate: give splits with rows of both kinds.")
+    return found
+
+
+def _part(v: Array, rows: Any) -> Array:
+    """The weights of these rows, and zero for the others (n,)."""
+    part = np.zeros(len(v))
+    try:
+        part[rows] = v[rows]
+    except IndexError:
+        raise InputError(f"cv names rows that are not there: X has {len(v)} rows, counted from 0.") from None
+    return part
+
+
+def _dealt(x: Any, y: Array, v: Array, k: int, by_class: bool) -> list[Fold]:
+    if k < 2:
+        raise InputError(f"cv is {k} and must be 2 folds or more, a splitter, or pairs of row indices.")
+    owner, size, turn = _turns(x, y, v)
+    if not np.any(turn >= LEAST_ROWS - 1):
+        return []
+    if by_class:
+        turn = np.unique(y[owner] * (turn.max() + 1) + turn, return_inverse=True)[1]
+    held = []
+    for fold in range(min(k, int(turn.max()) + 1)):
+        mine = turn % k == fold
+        held.append(np.bincount(owner[mine], size[mine], minlength=len(y)).astype(np.float64))
+    return [(v - part, part) for part in held]
+
+
+def _turns(x: Any, y: Array, v: Array) -> tuple[Rows, Array, Rows]:
     """Rows or parts of rows: of which row, its weight, and its turn; rows that are the same throughout share theirs."""
     rows = np.flatnonzero(v)
     placed, anywhere = _contents(x)

@@ -48,7 +48,7 @@ class Cases:
 def answers(tree: Tree, loss: int) -> Array:
     """What each node (m,) would say as a leaf: the code of a class, or a number."""
     if loss == WRONG:
-        return tree.value.argmax(axis=1).astype(np.float64)
+        return np.asarray(tree.value.argmax(axis=1).astype(np.float64))
     mean = tree.value[:, 0]
     return np.where(mean > 0.0, mean, NO_EVENTS / tree.weight) if loss == POISSON else mean.copy()
 

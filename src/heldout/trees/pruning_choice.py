@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from heldout.dealing import turns
+from heldout.dealing import Fold, folds
 from heldout.errors import InputError
 from heldout.linear.blocks import in_threads
 from heldout.printed import Printed, Sheet
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from heldout.persist import State
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Fold: TypeAlias = tuple[Array, Array]  # weights (n,) of the rows that a tree is grown of, and of those held out
 
 RULES = ("one_se", "min")
 MOST_PLOTTED = 200  # trees; a path may have thousands
@@ -158,7 +157,7 @@ def curve_on_rows(tree: Tree, cases: Cases, loss: int, rule: str) -> PruningCurv
 
 
 def curve_by_folds(
-    tree: Tree, grown: Callable[[Array], Tree], cases: Cases, cv: int, loss: int, rule: str
+    tree: Tree, grown: Callable[[Array], Tree], cases: Cases, cv: Any, loss: int, rule: str
 ) -> PruningCurve:
     """The path of a tree judged by others, each `grown` of the rows outside a fold, with these weights (n,).
 
@@ -167,15 +166,16 @@ def curve_by_folds(
     """
     alphas, n_leaves = distinct_path(tree)
     prices = between(alphas)
-    folds = folds_of(cases, cv, by_class=loss == WRONG)
+    parts = folds_of(cases, cv, by_class=loss == WRONG)
 
     def judged(fold: Fold) -> Array:
         train, held = fold
         other = grown(train * cases.factors)
         return along(other, prices, node_losses(other, loss, cases.weighing(held)))
 
-    mean, se = _mean(np.sum(in_threads(judged, folds), axis=0), cases)
-    return PruningCurve(alphas, n_leaves, _train(tree, alphas, loss), mean, se, rule, len(folds), loss)
+    sums = np.sum(in_threads(judged, parts), axis=0)
+    mean, se = _mean(sums, replace(cases, weights=np.sum([held for _, held in parts], axis=0)))
+    return PruningCurve(alphas, n_leaves, _train(tree, alphas, loss), mean, se, rule, len(parts), loss)
 
 
 def _train(tree: Tree, alphas: Array, loss: int) -> Array:
@@ -203,18 +203,10 @@ def distinct_path(tree: Tree) -> tuple[Array, Array]:
     return path.ccp_alphas[last], path.n_leaves[last]
 
 
-def folds_of(cases: Cases, k: int, *, by_class: bool) -> list[Fold]:
-    """At most `k` folds of about equally many rows, of each class too; rows that are the same stay together.
-
-    A class with fewer rows than folds is in as many as it has rows. The order of the rows plays no part.
-    """
-    X, weights = cases.X, cases.weights * (cases.factors > 0.0)
-    owner, size, turn = turns(np.where(np.isnan(X), np.nan, X), cases.y, weights)  # missing values: the same bits
-    if by_class:
-        turn = np.unique(cases.y[owner] * (turn.max() + 1) + turn, return_inverse=True)[1]
-    n_folds = min(k, int(turn.max()) + 1)
-    if n_folds < 2:
-        raise InputError("prune='cv' holds rows out, and the rows are all the same (n_samples = 1): give others too.")
-    fold = turn % n_folds
-    held = [np.bincount(owner[fold == f], size[fold == f], minlength=len(X)) for f in range(n_folds)]
-    return [(weights - part, part) for part in held]
+def folds_of(cases: Cases, cv: Any, *, by_class: bool) -> list[Fold]:
+    """The weights (n,) of the rows that a tree is grown of, and of those held out, for each fold."""
+    X = np.where(np.isnan(cases.X), np.nan, cases.X)  # missing values have one bit pattern
+    found = folds(X, cases.y, cases.weights * (cases.factors > 0.0), cv, by_class=by_class)
+    if not found:
+        raise InputError("prune='cv' holds rows out, and fewer than three differ (n_samples = 1, say): give more.")
+    return found

@@ -46,6 +46,7 @@ SPLITTERS = ("auto", "exact", "histogram")
 CLASS_CRITERIA = ("gini", "entropy", "log_loss")
 NUMBER_CRITERIA = ("squared_error", "poisson")
 SHARES = ("sqrt", "log2")
+DEFAULT_CV = 10  # folds
 PRUNINGS = ("cost_complexity", "reduced_error")
 MOST_BINS = 255
 LARGE = 10_000  # rows from which "auto" looks at histograms
@@ -206,7 +207,7 @@ class _DecisionTree(TreeBase):
         min_impurity_decrease: float = 0.0,
         ccp_alpha: float = 0.0,
         prune: str | None = None,
-        cv: int = 10,
+        cv: Any = DEFAULT_CV,
         rule: str = "one_se",
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",
@@ -245,7 +246,7 @@ class _DecisionTree(TreeBase):
         tree = grown(cases.counted)
         self.__dict__.pop("pruning_", None)
         if self.prune == "cv":
-            self._keep(tree, curve_by_folds(tree, grown, cases, int(self.cv), LOSSES[self.criterion], self.rule))
+            self._keep(tree, curve_by_folds(tree, grown, cases, self.cv, LOSSES[self.criterion], self.rule))
         else:
             self.ccp_alpha_ = float(self.ccp_alpha)
             self.tree_ = pruned(tree, self.ccp_alpha_) if self.ccp_alpha_ > 0.0 else tree
@@ -354,7 +355,7 @@ class _DecisionTree(TreeBase):
             **parameters_to_state(self),
             "ccp_alpha": float(self.ccp_alpha),
             "prune": self.prune,
-            "cv": int(self.cv),
+            "cv": int(self.cv) if isinstance(self.cv, int | np.integer) else None,
             "rule": self.rule,
             "ccp_alpha_taken": getattr(self, "ccp_alpha_", None),
             "pruning": self.pruning_.to_state() if hasattr(self, "pruning_") else None,
@@ -379,7 +380,7 @@ class _DecisionTree(TreeBase):
             **parameters_from_state(state, cls.criteria),
             ccp_alpha=state.number("ccp_alpha", low=0.0),
             prune=state.choice("prune", ("cv",)) if state.optional("prune") else None,
-            cv=state.integer("cv", low=2),
+            cv=state.integer("cv", low=2) if state.optional("cv") else DEFAULT_CV,
             rule=state.choice("rule", RULES),
             **more,
         )
@@ -394,8 +395,6 @@ class _DecisionTree(TreeBase):
             raise InputError(
                 f"prune='cv' chooses the price of a leaf, and ccp_alpha is {self.ccp_alpha!r}: leave it 0."
             )
-        if not is_whole(self.cv, 2):
-            raise InputError(f"cv is {self.cv!r} and must be a whole number of folds from 2 up.")
         if self.rule not in RULES:
             raise InputError(f"There is no rule {self.rule!r}.{suggest(str(self.rule), RULES)}")
 
@@ -477,7 +476,7 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
         "cv": the price is chosen by cross-validation. Every tree of the pruning path is judged by rows held out: each
         fold's tree is grown once, of all other rows, and pruned at the same prices (the geometric means of neighbours
         on the path). Folds have about equally many rows of each class; rows that are the same share one.
-    cv : int from 2 up, default 10
+    cv : int from 2 up, splitter or pairs of row indices, default 10
         How many folds, or as many as there are rows that differ.
     rule : {"one_se", "min"}, default "one_se"
         Which tree of the path: the smallest whose error on the rows held out is within one standard error of the least,
@@ -540,7 +539,7 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
         min_impurity_decrease: float = 0.0,
         ccp_alpha: float = 0.0,
         prune: str | None = None,
-        cv: int = 10,
+        cv: Any = DEFAULT_CV,
         rule: str = "one_se",
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",
@@ -669,7 +668,7 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
         min_impurity_decrease: float = 0.0,
         ccp_alpha: float = 0.0,
         prune: str | None = None,
-        cv: int = 10,
+        cv: Any = DEFAULT_CV,
         rule: str = "one_se",
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",

@@ -1,16 +1,15 @@
-"""The penalty chosen by cross-validation: folds, errors on what was held out, and the one-standard-error rule."""
+"""The penalty chosen by cross-validation: errors on what was held out, and the one-standard-error rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from heldout.dealing import Rows, turns
-from heldout.errors import InputError
+from heldout.dealing import Fold, Rows
 from heldout.linear.blocks import in_threads, one_blas_thread
 from heldout.linear.penalised.problem import AllProducts, Problem, centred_square, from_products, make_problem
 from heldout.linear.squares.normal import Products
@@ -18,11 +17,9 @@ from heldout.linear.triangular import Array
 from heldout.words import number
 
 RULES = ("one_se", "min")
-LEAST_ROWS = 3  # distinct ones that are worth holding any out of
 ENOUGH_LEFT = 1e-4  # of a sum of squares, after a fold is taken away from it
 RUN = 2**20  # numbers in a run of rows
 
-Fold = tuple[Array, Array]  # weights (n,) of the rows to fit, and of the rows to validate
 Walk = Callable[[Problem, Array], tuple[Array, int]]  # coefficients (k, p) in the problem's units; how many fell short
 
 
@@ -88,50 +85,6 @@ class Choice:
             .encode(x=x, color=alt.Color("rule:N", title="chosen by"))
         )
         return (bars + points + rules).properties(width=440, height=280)
-
-
-def folds(x: Any, y: Array, weights: Array | None, cv: Any) -> list[Fold]:
-    """The weights of the rows to fit and to validate, for each fold; none where there are too few rows.
-
-    A number of folds deals the distinct rows out in an order that depends on their contents alone: shuffled, but the
-    same for any order of rows. Rows that are the same throughout stay together, so that none is fitted and judged at
-    once, and a row of weight k is k rows. Only where few values meet in all combinations, so that rows repeat by
-    chance, are they dealt out one by one: a fold without all of its kind would mislead.
-    """
-    v = np.ones(len(y)) if weights is None else weights
-    if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
-        return _dealt(x, y, v, int(cv))
-    if isinstance(cv, str) or not (hasattr(cv, "split") or isinstance(cv, Iterable)):
-        raise InputError(f"cv is {cv!r} and must be a whole number from 2 up, a splitter, or pairs of row indices.")
-    found = [(_part(v, train), _part(v, held)) for train, held in (cv.split(x, y) if hasattr(cv, "split") else cv)]
-    if not found:
-        raise InputError("cv gives no splits: give a whole number from 2 up, a splitter, or pairs of row indices.")
-    if not all(train.any() and held.any() for train, held in found):
-        raise InputError("A fold of cv has no rows to fit or none to validate: give splits with rows of both kinds.")
-    return found
-
-
-def _part(v: Array, rows: Any) -> Array:
-    """The weights of these rows, and zero for the others (n,)."""
-    part = np.zeros(len(v))
-    try:
-        part[rows] = v[rows]
-    except IndexError:
-        raise InputError(f"cv names rows that are not there: X has {len(v)} rows, counted from 0.") from None
-    return part
-
-
-def _dealt(x: Any, y: Array, v: Array, k: int) -> list[Fold]:
-    if k < 2:
-        raise InputError(f"cv is {k} and must be 2 folds or more, a splitter, or pairs of row indices.")
-    owner, size, turn = turns(x, y, v)
-    if not np.any(turn >= LEAST_ROWS - 1):
-        return []
-    held = []
-    for fold in range(min(k, int(turn.max()) + 1)):
-        mine = turn % k == fold
-        held.append(np.bincount(owner[mine], size[mine], minlength=len(y)).astype(np.float64))
-    return [(v - part, part) for part in held]
 
 
 def choose(
