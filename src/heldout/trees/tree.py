@@ -230,17 +230,17 @@ class _DecisionTree(TreeBase):
         self.categorical_features = categorical_features
         self.seed = seed
 
-    def _grow(self, cases: Cases, target: Target) -> None:
+    def _grow(self, cases: Cases) -> None:
         """The tree of these rows, pruned as the parameters say."""
         p = cases.X.shape[1]
-        monotonic, mask = self._monotonic(p, target.n_classes), self._categorical_mask(p)
+        monotonic, mask = self._monotonic(p, self._target(cases.y).n_classes), self._categorical_mask(p)
         bins = self._bins(len(cases.X))
 
         def grown(v: Array) -> Tree:
             kept = v > 0.0
             limits = self._limits(int(kept.sum()), p, float(v.sum()))
             binned = bin_columns(cases.X[kept], most_bins=bins, categorical=mask)
-            return build(binned, monotonic, target.of(kept), v[kept], limits, int(self.seed))
+            return build(binned, monotonic, self._target(cases.y[kept]), v[kept], limits, int(self.seed))
 
         self.max_features_ = n_columns_tried(self.max_features, p)
         tree = grown(cases.counted)
@@ -346,6 +346,9 @@ class _DecisionTree(TreeBase):
         return self._cases(X, y, row_weights(sample_weight, X))
 
     def _cases(self, X: Array, y: ArrayLike, weights: Array | None) -> Cases:
+        raise NotImplementedError
+
+    def _target(self, y: Array) -> Target:
         raise NotImplementedError
 
     def to_state(self) -> dict[str, Any]:
@@ -574,8 +577,11 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
         weights = row_weights(sample_weight, X)
         self.classes_ = np.unique(labels)
         cases = self._cases(X, labels, weights)
-        self._grow(cases, Target.of_classes(cases.y, len(self.classes_)))
+        self._grow(cases)
         return self
+
+    def _target(self, y: Array) -> Target:
+        return Target.of_classes(y, len(self.classes_))
 
     def _cases(self, X: Array, y: ArrayLike, weights: Array | None) -> Cases:
         """A class that the tree does not know has the code -1: it is never right, and has no `class_weight`."""
@@ -698,8 +704,11 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
         self._check_parameters()
         X = rows_of(self, X, reset=True)
         cases = self._cases(X, y, row_weights(sample_weight, X))
-        self._grow(cases, Target.of_numbers(cases.y, self.criterion))
+        self._grow(cases)
         return self
+
+    def _target(self, y: Array) -> Target:
+        return Target.of_numbers(y, self.criterion)
 
     def _cases(self, X: Array, y: ArrayLike, weights: Array | None) -> Cases:
         return Cases.of(X, numbers_of(y, X, self.criterion), weights)
