@@ -115,6 +115,11 @@ def test_the_path_is_scikit_learns(kind: str, seed: int) -> None:
     assert len(path.ccp_alphas) > 8
     assert_allclose(path.ccp_alphas, expected.ccp_alphas, atol=1e-12)
     assert_allclose(path.impurities, expected.impurities, atol=1e-12)
+    for alpha in path.ccp_alphas + 1e-9:
+        one, other = (each.set_params(ccp_alpha=alpha).fit(X, y) for each in (ours, theirs))
+        assert one.get_n_leaves() == other.get_n_leaves()
+        assert_array_equal(one.predict(X) == y, other.predict(X) == y)
+    assert "trees by the price of a leaf" in str(path)
 
 
 def test_a_path_of_many_leaves_and_one_of_a_chain() -> None:
