@@ -41,20 +41,14 @@ def model(kind: str, **parameters: Any) -> Any:
     return made(criterion=kind, **parameters)
 
 
-def losses(kind: str, fitted: Any, X: np.ndarray, y: np.ndarray, least: np.ndarray | float = 0.0) -> np.ndarray:
-    """Of every row, from `predict`; predictions of zero events are `least`."""
+def losses(kind: str, fitted: Any, X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of every row, from `predict`."""
     said = fitted.predict(X)
     if kind in ("gini", "entropy"):
         return (said != y).astype(float)
     if kind == "squared_error":
         return np.asarray((said - y) ** 2)
-    said = np.where(said > 0.0, said, least)
     return said - y + np.array([a * np.log(a / b) if a else 0.0 for a, b in zip(y, said, strict=True)])
-
-
-def least_rate(fitted: Any, X: np.ndarray) -> np.ndarray:
-    """Half an event for the rows of the leaf that each row is in."""
-    return np.asarray(0.5 / fitted.tree_.weight[fitted.apply(X)])
 
 
 def cut_by(fitted: Any, alpha: float) -> Any:
@@ -127,24 +121,44 @@ def test_a_path_of_many_leaves_and_one_of_a_chain() -> None:
     path = pruning_path(tree)
     assert path.n_leaves[0] == tree.n_leaves > 29_000 and path.n_leaves[-1] == 1
     assert_allclose(path.impurities[-1], tree.impurity[0])
-    chain = chain_of(300)
+    chain = tree_of(np.arange(0, 600, 2), np.random.default_rng(0).exponential(size=300))
     assert chain.depths.max() == 300
-    assert_allclose(cut_prices(chain), path_by_definition(chain)[2], atol=1e-12)
+    assert_allclose(cut_prices(chain), path_by_definition(chain)[2], atol=1e-9)
 
 
-def chain_of(depth: int) -> Tree:
-    """A tree in which each cut takes off one leaf, of impurities at random that no cut raises."""
-    m, rng = 2 * depth + 1, np.random.default_rng(0)
-    left = np.full(m, LEAF, dtype=np.int32)
-    left[0:-1:2] = np.arange(1, m, 2)
-    risk = np.zeros(m)
-    for node in range(m - 3, -1, -2):
-        risk[node] = risk[node + 1] + risk[node + 2] + rng.exponential()
-    none, plain = np.full(m, -1, dtype=np.int32), np.zeros(m, dtype=np.int32)
-    return Tree(
-        np.where(left == LEAF, LEAF, 0).astype(np.int32), np.zeros(m), left, plain == 1, none, np.empty((0, 8)),
-        np.zeros((m, 1)), risk, np.ones(m), plain,
-    )  # fmt: skip
+def tree_of(divided: Any, gains: Any) -> Tree:
+    """The tree in which one node after the other is divided, with what each cut gains."""
+    m = 2 * len(divided) + 1
+    left, risk = np.full(m, LEAF, dtype=np.int32), np.zeros(m)
+    for at, (node, gain) in enumerate(zip(divided, gains, strict=True)):
+        left[node], risk[node] = 2 * at + 1, gain
+    for node in range(m - 1, -1, -1):
+        if left[node] != LEAF:
+            risk[node] += risk[left[node]] + risk[left[node] + 1]
+    plain, none = np.zeros(m, dtype=np.int32), np.empty((0, 8), dtype=np.uint32)
+    feature = np.where(left == LEAF, LEAF, 0).astype(np.int32)
+    return Tree(feature, np.zeros(m), left, plain == 1, plain - 1, none, np.zeros((m, 1)), risk, np.ones(m), plain)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 60),
+    whole=st.booleans(),
+    deep=st.booleans(),
+)
+def test_any_tree_is_pruned_as_defined(seed: int, n: int, whole: bool, deep: bool) -> None:
+    """Whole gains make prices equal; a deep tree is one whose new leaves are divided rather than old ones."""
+    rng, leaves, divided = np.random.default_rng(seed), [0], []
+    for at in range(n):
+        divided.append(leaves.pop(rng.integers(max(0, len(leaves) - 3) if deep else 0, len(leaves))))
+        leaves += [2 * at + 1, 2 * at + 2]
+    tree = tree_of(divided, rng.integers(0, 4, n) if whole else rng.exponential(size=n) ** 3)
+    alphas, n_leaves, gone = path_by_definition(tree)
+    last = np.append(np.diff(alphas) > 1e-12 * tree.impurity[0], True)
+    assert_allclose(distinct_path(tree)[0], np.array(alphas)[last], atol=1e-9)
+    assert_array_equal(distinct_path(tree)[1], np.array(n_leaves)[last])
+    assert_allclose(cut_prices(tree), gone, atol=1e-9)
 
 
 # Errors along the path -----------------------------------------------------------------------------------------
@@ -167,8 +181,8 @@ def test_the_curve_is_that_of_one_predict_a_tree(kind: str, weighted: bool) -> N
     ):
         smaller = cut_by(fitted, alpha + 1e-12)
         assert smaller.get_n_leaves() == leaves
-        seen = losses(kind, smaller, X, y, least_rate(smaller, X))
-        held = losses(kind, smaller, X_new, y_new, least_rate(smaller, X_new))[repeated]
+        seen = losses(kind, smaller, X, y)
+        held = losses(kind, smaller, X_new, y_new)[repeated]
         assert train == pytest.approx(np.average(seen, weights=v), abs=1e-10)
         assert mean == pytest.approx(held.mean(), abs=1e-10)
         assert se == pytest.approx(held.std(ddof=1) / np.sqrt(len(held)), abs=1e-7)
@@ -247,7 +261,7 @@ def test_the_choice_by_folds_is_that_of_a_fit_for_each_price(kind: str) -> None:
         fit, out = train > 0.0, held > 0.0
         for k, price in enumerate(prices):
             other = model(kind, ccp_alpha=price).fit(X[fit], y[fit], train[fit])
-            loss[k, out] = losses(kind, other, X[out], y[out], least_rate(other, X[out]))
+            loss[k, out] = losses(kind, other, X[out], y[out])
     mean = loss @ v / v.sum()
     assert_allclose(found.mean, mean, rtol=1e-9)
     se = np.sqrt((loss - mean[:, None]) ** 2 @ v / v.sum() / (v.sum() - 1.0))
@@ -291,6 +305,14 @@ def test_given_folds_repeated_rows_order_and_weights() -> None:
         assert_allclose(getattr(weighted.pruning_, name), getattr(repeated.pruning_, name), atol=1e-12)
 
 
+def test_folds_without_an_event_are_judged_all_the_same() -> None:
+    y = np.zeros(20)
+    y[7] = 1.0
+    found = DecisionTreeRegressor(criterion="poisson", prune="cv", cv=5).fit(np.arange(20.0)[:, None], y).pruning_
+    without = 0.5 / 16.0  # what the tree says that was grown of 16 zeros
+    assert found.mean[-1] == pytest.approx((16 / 16.0 + 4 * without - 1.0 + np.log(1.0 / without)) / 20.0)
+
+
 def test_noise_is_pruned_to_the_root_and_a_rule_is_kept() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 5))
@@ -329,11 +351,11 @@ def test_reduced_error_is_the_smallest_of_the_best_subtrees(seed: int, kind: str
         smaller = copy.copy(fitted)
         smaller.tree_ = without_branches(fitted.tree_, np.isin(np.arange(fitted.tree_.n_nodes), list(ends)))
         assert smaller.get_n_leaves() == len(ends)
-        loss = losses(kind, smaller, X_new, y_new, least_rate(smaller, X_new)).sum()
+        loss = losses(kind, smaller, X_new, y_new).sum()
         scores.append((loss, len(ends)))
     least = min(loss for loss, _ in scores)
     fewest = min(n for loss, n in scores if loss <= least * (1.0 + 1e-9))
-    ours = losses(kind, found, X_new, y_new, least_rate(found, X_new)).sum()
+    ours = losses(kind, found, X_new, y_new).sum()
     assert ours == pytest.approx(least, rel=1e-9, abs=1e-12) and found.get_n_leaves() == fewest
 
 

@@ -16,7 +16,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 WRONG, SQUARED, POISSON = range(3)
 LOSSES = {"gini": WRONG, "entropy": WRONG, "log_loss": WRONG, "squared_error": SQUARED, "poisson": POISSON}
 TITLES = ("share of wrong answers", "mean squared error", "mean half Poisson deviance")
-NO_EVENTS = 0.5  # what a leaf of zeros is judged to have counted, for at a rate of zero one event is impossible
+NO_EVENTS = 0.5  # what a fold's tree of nothing but zeros is taken to have counted: at a rate of 0 none can happen
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def training_losses(tree: Tree, loss: int) -> Array:
     """The sum of the training rows' losses in each node (m,), which its shares or its impurity give."""
     if loss == WRONG:
         return np.asarray(tree.weight * (1.0 - tree.value.max(axis=1)))
-    return np.asarray(tree.weight * tree.impurity) + (NO_EVENTS * (tree.value[:, 0] <= 0.0) if loss == POISSON else 0.0)
+    return np.asarray(tree.weight * tree.impurity)
 
 
 def node_losses(tree: Tree, loss: int, cases: Cases) -> Array:
