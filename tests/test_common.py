@@ -70,7 +70,7 @@ LEARNERS: list[Any] = [
     DecisionTreeClassifier(criterion="entropy", max_leaf_nodes=3, ccp_alpha=0.01),
     DecisionTreeClassifier(prune="cv", cv=5),
     DecisionTreeRegressor(),
-    DecisionTreeRegressor(prune="cv", cv=5, min_weight_fraction_leaf=0.08),
+    DecisionTreeRegressor(prune="cv", cv=5, min_weight_fraction_leaf=0.15),
     DecisionTreeRegressor(splitter="histogram", min_weight_fraction_leaf=0.05, max_depth=4),
     RandomForestClassifier(n_estimators=4, bootstrap=False, max_features=None),
     RandomForestRegressor(n_estimators=4, bootstrap=False),
