@@ -52,6 +52,16 @@ def widening() -> alt.Chart:
     )
 
 
+def pruning() -> alt.LayerChart:
+    """The error of a tree's pruning path on the rows that it was grown of, and on others."""
+    from heldout import DecisionTreeRegressor
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 5))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] + rng.normal(size=2000)
+    return DecisionTreeRegressor().fit(X[:1000], y[:1000]).pruning_curve(X[1000:], y[1000:]).plot()
+
+
 def example_report() -> None:
     """The report of the README's demo, as a file of the site."""
     from heldout import Study
@@ -64,7 +74,7 @@ def example_report() -> None:
 
 def build(app: Sphinx) -> None:
     OUT.mkdir(exist_ok=True)
-    for figure in (peeking, widening):
+    for figure in (peeking, widening, pruning):
         figure().save(OUT / f"{figure.__name__}.svg")
     example_report()
 

@@ -13,9 +13,9 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, ShuffleSplit
 
+from heldout.dealing import folds
 from heldout.errors import InputError, WorkError
 from heldout.linear.penalised import problem as problems
-from heldout.linear.penalised.choice import folds
 from heldout.linear.penalised.lasso import ElasticNet, Lasso
 from heldout.linear.penalised.path import solutions
 from heldout.linear.penalised.problem import make_problem

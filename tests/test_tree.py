@@ -95,27 +95,6 @@ def test_numbers_are_divided_as_by_scikit_learn(name: str, criterion: str) -> No
             assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["wine", "made 2", "made 3"])
-def test_the_pruning_path_is_scikit_learns(name: str) -> None:
-    X, y = CLASSES[name]()
-    rng = np.random.default_rng(0)
-    X = X + 1e-6 * rng.normal(size=X.shape)
-    ours = DecisionTreeClassifier(splitter="exact", max_depth=5)
-    theirs = sklearn.tree.DecisionTreeClassifier(max_depth=5, random_state=0)
-    if same_cuts(ours.fit(X, y).tree_, theirs.fit(X, y).tree_) < theirs.tree_.node_count:
-        pytest.skip("equal gains lead to another tree")
-    path, expected = ours.cost_complexity_pruning_path(X, y), theirs.cost_complexity_pruning_path(X, y)
-    assert_allclose(path.ccp_alphas, expected.ccp_alphas, atol=1e-12)
-    assert_allclose(path.impurities, expected.impurities, atol=1e-12)
-    for alpha, leaves in zip(path.ccp_alphas, path.n_leaves, strict=True):
-        pruned = DecisionTreeClassifier(splitter="exact", max_depth=5, ccp_alpha=alpha + 1e-9).fit(X, y)
-        assert pruned.get_n_leaves() <= leaves
-        cut = sklearn.tree.DecisionTreeClassifier(max_depth=5, random_state=0, ccp_alpha=alpha + 1e-9).fit(X, y)
-        assert pruned.get_n_leaves() == cut.get_n_leaves()
-        assert_array_equal(pruned.predict(X), cut.predict(X))
-    assert "trees by the price of a leaf" in str(path)
-
-
 def impurity_of(y: np.ndarray, criterion: str) -> float:
     if criterion == "squared_error":
         return float(((y - y.mean()) ** 2).sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,11 +35,6 @@ class Target:
         """Squared errors are measured about the mean, so that large numbers lose no digits."""
         centre = float(y.mean()) if criterion == "squared_error" else 0.0
         return cls(np.empty(0, dtype=np.uint32), y - centre, 0, centre)
-
-    def of(self, rows: Array) -> Target:
-        """The same for some rows."""
-        codes, values = (part[rows] if len(part) else part for part in (self.codes, self.values))
-        return replace(self, codes=codes, values=values)
 
     @property
     def n_sums(self) -> int:

@@ -124,8 +124,8 @@ def grow(
     """Write the nodes of a tree of these rows; how many there are. `rows` are put in another order; `spare` is room.
 
     `categorical` (p,) is None where no column is, and `sweep`, room for absolute errors, for other criteria: what they
-    are for is not compiled then. For absolute errors the rows come in the order of their numbers. With `most_leaves` the
-    node that gains most is divided first, otherwise the last.
+    are for is not compiled then. For absolute errors the rows come in the order of their numbers. With `most_leaves`
+    the node that gains most is divided first, otherwise the last.
     """
     n = len(rows.ids)
     bounds, cut, chosen, present, ends, order, flags, state = desk

@@ -65,6 +65,14 @@ class Tree:
         return found
 
     @property
+    def parents(self) -> Array:
+        """Of every node (m,), -1 above the root."""
+        found = np.full(self.n_nodes, -1)
+        inner = np.flatnonzero(self.left != LEAF)
+        found[self.left[inner]] = found[self.left[inner] + 1] = inner
+        return found
+
+    @property
     def nbytes(self) -> int:
         return sum(int(values.nbytes) for values in vars(self).values())
 

@@ -1,4 +1,4 @@
-"""Minimal cost-complexity pruning: the whole sequence of smaller trees from one that was grown."""
+"""Smaller trees from one that was grown: by the price of a leaf, or as rows held out say."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from heldout.words import number
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 MOST_SHOWN = 12  # lines of a printed path
+ROUNDING = 1e-12  # of the root's risk or a node's loss, below which a difference is none
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,15 +46,26 @@ class PruningPath(Printed):
 
 
 def pruning_path(tree: Tree) -> PruningPath:
-    """The path of a tree."""
-    alphas, impurities, n_leaves, _ = _path(tree)
-    return PruningPath(alphas, impurities, n_leaves)
+    """The path of a tree: the nodes that end before those above them do, one after the other."""
+    price, lost, gained, ends, _ = _links(tree)
+    steps = np.flatnonzero(ends)
+    steps = steps[np.argsort(price[steps], kind="stable")]
+    whole = _risk(tree)[tree.feature == LEAF].sum()
+    return PruningPath(
+        np.concatenate([[0.0], price[steps]]),
+        np.cumsum(np.concatenate([[whole], gained[steps]])),
+        tree.n_leaves - np.cumsum(np.concatenate([[0], lost[steps]])),
+    )
+
+
+def cut_prices(tree: Tree) -> Array:
+    """The price (m,) from which on each node is a leaf, or gone with a node above it; 0 for the leaves there are."""
+    return _links(tree)[-1]
 
 
 def pruned(tree: Tree, alpha: float) -> Tree:
     """The smallest subtree that is best at the price `alpha` of a leaf."""
-    _, _, _, cut_at = _path(tree)
-    return without_branches(tree, cut_at <= alpha)
+    return without_branches(tree, cut_prices(tree) <= alpha)
 
 
 def without_branches(tree: Tree, cut: Array) -> Tree:
@@ -78,52 +90,68 @@ def without_branches(tree: Tree, cut: Array) -> Tree:
     return replace(tree, **values, sets=tree.sets[tree.categories[by_set]])
 
 
-def _path(tree: Tree) -> tuple[Array, Array, Array, Array]:
-    """Prices, impurities and leaves of the trees of the path, and for each node the price from which it is a leaf."""
-    risk = tree.impurity * tree.weight / tree.weight[0]
-    return _weakest_links(tree.left, risk)  # type: ignore[no-any-return]
+def _risk(tree: Tree) -> Array:
+    """The impurity of each node (m,), weighed by its share of the rows."""
+    return np.asarray(tree.impurity * tree.weight / tree.weight[0])
+
+
+def _links(tree: Tree) -> tuple[Array, Array, Array, Array, Array]:
+    return _weakest_links(tree.left, _risk(tree))  # type: ignore[no-any-return]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _weakest_links(left: Array, risk: Array) -> tuple[Array, Array, Array, Array]:
+def _weakest_links(left: Array, risk: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """For each node (m,) the price at which it ends, the leaves it then loses, the risk it then gains, whether it does
+    so before a node above it, and the price at which it or one above it ends.
+
+    From the leaves up: a node's branch loses those beneath it that are cheaper, and then itself. Those beneath wait in
+    heaps, dearest first; a node takes back those that are as dear as itself, for they go with it.
+    """
     m = len(left)
-    parent, leaves, below, alive = np.full(m, -1), np.ones(m, dtype=np.int64), risk.copy(), np.zeros(m, dtype=np.bool_)
+    price, lost, gained, ends = np.zeros(m), np.zeros(m, dtype=np.int64), np.zeros(m), left >= 0
+    heap, first, second = np.full(m, -1), np.full(m, -1), np.full(m, -1)
     for node in range(m - 1, -1, -1):
+        if left[node] < 0:
+            continue
+        a, b = left[node], left[node] + 1
+        leaves, below, dearest = 2, risk[a] + risk[b], _melded(heap[a], heap[b], price, first, second)
+        own = max(risk[node] - below, 0.0)
+        while dearest >= 0 and own <= price[dearest]:
+            leaves, below, ends[dearest] = leaves + lost[dearest], below - gained[dearest], False
+            dearest = _melded(first[dearest], second[dearest], price, first, second)
+            own = max(risk[node] - below, 0.0) / (leaves - 1)
+        price[node], lost[node], gained[node] = own, leaves - 1, risk[node] - below
+        heap[node], first[node] = node, dearest
+    gone = price.copy()
+    for node in range(m):
         if left[node] >= 0:
-            a, b = left[node], left[node] + 1
-            parent[a], parent[b], alive[node] = node, node, True
-            leaves[node], below[node] = leaves[a] + leaves[b], below[a] + below[b]
-    cut_at = np.where(left < 0, 0.0, np.inf)
-    alphas, impurities, counts = np.zeros(m + 1), np.zeros(m + 1), np.zeros(m + 1, dtype=np.int64)
-    impurities[0], counts[0], found = below[0], leaves[0], 1
-    while alive[0]:
-        weakest, price = -1, np.inf
-        for node in range(m):
-            if alive[node]:
-                own = (risk[node] - below[node]) / (leaves[node] - 1)
-                if own < price:
-                    weakest, price = node, own
-        _make_leaf(weakest, price, left, alive, cut_at)
-        lost, less = leaves[weakest] - 1, risk[weakest] - below[weakest]
-        node = weakest
-        while node >= 0:
-            leaves[node] -= lost
-            below[node] += less
-            node = parent[node]
-        alphas[found], impurities[found], counts[found] = max(price, alphas[found - 1]), below[0], leaves[0]
-        found += 1
-    return alphas[:found], impurities[:found], counts[:found], cut_at
+            for child in range(left[node], left[node] + 2):
+                gone[child] = min(gone[child], gone[node])
+    return price, lost, gained, ends, gone
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _make_leaf(top: int, price: float, left: Array, alive: Array, cut_at: Array) -> None:
-    """`top` and all inner nodes beneath it end at this price."""
-    waiting, n_waiting = np.empty(len(left), dtype=np.int64), 1
-    waiting[0] = top
-    while n_waiting > 0:
-        n_waiting -= 1
-        node = waiting[n_waiting]
-        if alive[node]:
-            alive[node], cut_at[node] = False, price
-            waiting[n_waiting], waiting[n_waiting + 1] = left[node], left[node] + 1
-            n_waiting += 2
+def _melded(a: int, b: int, price: Array, first: Array, second: Array) -> int:
+    """The top of two heaps put together (D. Sleator and R. Tarjan's skew heaps), of which -1 is an empty one."""
+    if a < 0 or (b >= 0 and price[b] > price[a]):
+        a, b = b, a
+    top = a
+    while b >= 0:
+        other = second[a]
+        if other < 0 or price[b] > price[other]:
+            other, b = b, other
+        second[a], first[a] = first[a], other
+        a = other
+    return top
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def no_better(left: Array, loss: Array) -> Array:
+    """Which nodes (m,) lose no more as leaves, given what each loses (m,), than the best of the branches beneath."""
+    least, cut = loss.copy(), left < 0
+    for node in range(len(left) - 1, -1, -1):
+        if left[node] >= 0:
+            below = least[left[node]] + least[left[node] + 1]
+            cut[node] = loss[node] <= below * (1.0 + ROUNDING)
+            least[node] = loss[node] if cut[node] else below
+    return cut

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -31,8 +32,10 @@ from heldout.linear.states import (
 from heldout.trees.binning import bin_columns
 from heldout.trees.building import NO_LIMIT, Limits, Target, build
 from heldout.trees.columns import categorical_mask, categories_from_state, categories_to_state, rows_of
+from heldout.trees.judging import LOSSES, Cases, node_losses
 from heldout.trees.nodes import Tree
-from heldout.trees.prune import PruningPath, pruned, pruning_path
+from heldout.trees.prune import PruningPath, no_better, pruned, pruning_path, without_branches
+from heldout.trees.pruning_choice import RULES, PruningCurve, curve_by_folds, curve_on_rows
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -43,6 +46,8 @@ SPLITTERS = ("auto", "exact", "histogram")
 CLASS_CRITERIA = ("gini", "entropy", "log_loss")
 NUMBER_CRITERIA = ("squared_error", "absolute_error", "poisson")
 SHARES = ("sqrt", "log2")
+DEFAULT_CV = 10  # folds
+PRUNINGS = ("cost_complexity", "reduced_error")
 MOST_BINS = 255
 LARGE = 10_000  # rows from which "auto" looks at histograms
 
@@ -203,6 +208,9 @@ class _DecisionTree(TreeBase):
         max_leaf_nodes: int | None = None,
         min_impurity_decrease: float = 0.0,
         ccp_alpha: float = 0.0,
+        prune: str | None = None,
+        cv: Any = DEFAULT_CV,
+        rule: str = "one_se",
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",
         seed: int = 0,
@@ -217,20 +225,39 @@ class _DecisionTree(TreeBase):
         self.max_leaf_nodes = max_leaf_nodes
         self.min_impurity_decrease = min_impurity_decrease
         self.ccp_alpha = ccp_alpha
+        self.prune = prune
+        self.cv = cv
+        self.rule = rule
         self.monotonic_cst = monotonic_cst
         self.categorical_features = categorical_features
         self.seed = seed
 
-    def _grow(self, X: Array, target: Target, weights: Array | None) -> None:
-        v = np.ones(len(X)) if weights is None else weights
-        if not v.all():  # rows without weight are as if absent
-            X, target, v = X[v > 0.0], target.of(v > 0.0), v[v > 0.0]
-        limits = self._limits(len(X), X.shape[1], float(v.sum()))
-        binned = bin_columns(X, most_bins=self._bins(len(X)), categorical=self._categorical_mask(X.shape[1]))
-        monotonic = self._monotonic(X.shape[1], target.n_classes)
-        tree = build(binned, monotonic, target, v, limits, int(self.seed))
-        self.tree_ = pruned(tree, float(self.ccp_alpha)) if self.ccp_alpha > 0.0 else tree
-        self.max_features_ = limits.n_tried
+    def _grow(self, cases: Cases) -> None:
+        """The tree of these rows, pruned as the parameters say."""
+        p = cases.X.shape[1]
+        monotonic, mask = self._monotonic(p, self._target(cases.y).n_classes), self._categorical_mask(p)
+        bins = self._bins(len(cases.X))
+
+        def grown(v: Array) -> Tree:
+            X, y = cases.X, cases.y
+            if not v.all():  # rows without weight are as if absent
+                X, y, v = X[v > 0.0], y[v > 0.0], v[v > 0.0]
+            limits = self._limits(len(X), p, float(v.sum()))
+            binned = bin_columns(X, most_bins=bins, categorical=mask)
+            return build(binned, monotonic, self._target(y), v, limits, int(self.seed))
+
+        self.max_features_ = n_columns_tried(self.max_features, p)
+        tree = grown(cases.counted)
+        self.__dict__.pop("pruning_", None)
+        if self.prune == "cv":
+            self._keep(tree, curve_by_folds(tree, grown, cases, self.cv, LOSSES[self.criterion], self.rule))
+        else:
+            self.ccp_alpha_ = float(self.ccp_alpha)
+            self.tree_ = pruned(tree, self.ccp_alpha_) if self.ccp_alpha_ > 0.0 else tree
+
+    def _keep(self, tree: Tree, curve: PruningCurve) -> None:
+        self.pruning_, self.ccp_alpha_ = curve, curve.alpha
+        self.tree_ = pruned(tree, curve.alpha)
 
     def get_depth(self) -> int:
         """How many questions the longest way down asks."""
@@ -254,10 +281,7 @@ class _DecisionTree(TreeBase):
 
     def decision_path(self, X: Any) -> Any:
         """CSR (m, nodes) with a 1 for every node that a row passes."""
-        leaf, depth = self.apply(X), self.tree_.depths
-        parent = np.zeros(self.tree_.n_nodes, dtype=np.int64)
-        inner = np.flatnonzero(self.tree_.left >= 0)
-        parent[self.tree_.left[inner]] = parent[self.tree_.left[inner] + 1] = inner
+        leaf, depth, parent = self.apply(X), self.tree_.depths, self.tree_.parents
         ends = np.concatenate([[0], np.cumsum(depth[leaf] + 1)])
         indices = np.empty(ends[-1], dtype=np.int64)
         at, left = leaf.copy(), depth[leaf].copy()
@@ -279,9 +303,57 @@ class _DecisionTree(TreeBase):
         return shares_of(importances(self.tree_, self.n_features_in_))
 
     def cost_complexity_pruning_path(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> PruningPath:
-        """The path of pruned trees of the tree that `fit` would grow without `ccp_alpha`."""
-        whole = clone(self).set_params(ccp_alpha=0.0).fit(X, y, sample_weight)
+        """The path of pruned trees of the tree that `fit` would grow without `ccp_alpha` and `prune`."""
+        whole = clone(self).set_params(ccp_alpha=0.0, prune=None).fit(X, y, sample_weight)
         return pruning_path(whole.tree_)
+
+    def pruning_curve(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> PruningCurve:
+        """The error of every tree of this one's pruning path, on its training rows and on others: `X` (m, p), `y` (m,).
+
+        One pass over the rows, however many trees there are. A `class_weight` counts in both errors.
+        """
+        cases = self._held_out(X, y, sample_weight)
+        return curve_on_rows(self.tree_, cases, LOSSES[self.criterion], self.rule)
+
+    def prune_on(
+        self, X: Any, y: ArrayLike, *, method: str = "cost_complexity", sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """A smaller tree, chosen on validation rows `X` (m, p) and `y` (m,) that this one has not seen.
+
+        Parameters
+        ----------
+        method : {"cost_complexity", "reduced_error"}, default "cost_complexity"
+            "cost_complexity": the tree of the pruning path that `rule` chooses; its `pruning_` tells of all.
+            "reduced_error": from the leaves up, a branch becomes a leaf where it errs no less on the validation rows:
+            the smallest of the subtrees that err least (J. R. Quinlan, International Journal of Man-Machine Studies 27,
+            1987). An error is a wrong answer, or the squared or absolute error, or half the Poisson deviance.
+
+        Returns another fitted tree; this one stays as it is.
+        """
+        if method not in PRUNINGS:
+            raise InputError(f"There is no pruning method {method!r}.{suggest(str(method), PRUNINGS)}")
+        smaller = copy.copy(self)
+        if method == "cost_complexity":
+            smaller._keep(self.tree_, self.pruning_curve(X, y, sample_weight))
+            return smaller
+        for name in ("pruning_", "ccp_alpha_"):
+            smaller.__dict__.pop(name, None)
+        losses = node_losses(self.tree_, LOSSES[self.criterion], self._held_out(X, y, sample_weight))
+        smaller.tree_ = without_branches(self.tree_, no_better(self.tree_.left, losses[:, 0]))
+        return smaller
+
+    def _held_out(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> Cases:
+        """Rows that the tree was not grown of, checked."""
+        check_is_fitted(self)
+        self._check_parameters()
+        X = rows_of(self, X)
+        return self._cases(X, y, row_weights(sample_weight, X))
+
+    def _cases(self, X: Array, y: ArrayLike, weights: Array | None) -> Cases:
+        raise NotImplementedError
+
+    def _target(self, y: Array) -> Target:
+        raise NotImplementedError
 
     def to_state(self) -> dict[str, Any]:
         """What a model file stores of a fitted tree."""
@@ -289,6 +361,11 @@ class _DecisionTree(TreeBase):
         return {
             **parameters_to_state(self),
             "ccp_alpha": float(self.ccp_alpha),
+            "prune": self.prune,
+            "cv": int(self.cv) if isinstance(self.cv, int | np.integer) else None,
+            "rule": self.rule,
+            "ccp_alpha_taken": getattr(self, "ccp_alpha_", None),
+            "pruning": self.pruning_.to_state() if hasattr(self, "pruning_") else None,
             "tree": self.tree_.to_state(self.n_features_in_),
         }
 
@@ -296,16 +373,37 @@ class _DecisionTree(TreeBase):
         p = columns_from_state(self, state)
         self.categories_ = categories_from_state(state, p)
         self.tree_ = Tree.from_state(state.part("tree"), p, n_values)
+        if state.optional("ccp_alpha_taken"):
+            self.ccp_alpha_ = state.number("ccp_alpha_taken", low=0.0)
+        if state.optional("pruning"):
+            self.pruning_ = PruningCurve.from_state(state.part("pruning"), LOSSES[self.criterion])
+            if self.pruning_.n_leaves[self.pruning_.chosen] != self.tree_.n_leaves:
+                state.fail("the pruning path chose another tree")
         self._check_restored(state, p, n_values)
 
     @classmethod
     def _restored(cls, state: State, **more: Any) -> Any:
-        return cls(**parameters_from_state(state, cls.criteria), ccp_alpha=state.number("ccp_alpha", low=0.0), **more)
+        return cls(
+            **parameters_from_state(state, cls.criteria),
+            ccp_alpha=state.number("ccp_alpha", low=0.0),
+            prune=state.choice("prune", ("cv",)) if state.optional("prune") else None,
+            cv=state.integer("cv", low=2) if state.optional("cv") else DEFAULT_CV,
+            rule=state.choice("rule", RULES),
+            **more,
+        )
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         if not is_number(self.ccp_alpha) or not 0.0 <= self.ccp_alpha < np.inf:
             raise InputError(f"ccp_alpha is {self.ccp_alpha!r} and must be a number, 0 or more.")
+        if self.prune is not None and self.prune != "cv":
+            raise InputError(f"prune is {self.prune!r} and must be None or 'cv'.")
+        if self.prune == "cv" and self.ccp_alpha > 0.0:
+            raise InputError(
+                f"prune='cv' chooses the price of a leaf, and ccp_alpha is {self.ccp_alpha!r}: leave it 0."
+            )
+        if self.rule not in RULES:
+            raise InputError(f"There is no rule {self.rule!r}.{suggest(str(self.rule), RULES)}")
 
 
 def parameters_to_state(learner: TreeBase) -> dict[str, Any]:
@@ -381,6 +479,15 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
         Of the impurity, times the share of the rows that are in the node.
     ccp_alpha : float, 0 or more, default 0.0
         The price of a leaf, by which the tree is pruned (`cost_complexity_pruning_path`).
+    prune : "cv" or None, default None
+        "cv": the price is chosen by cross-validation. Every tree of the pruning path is judged by rows held out: each
+        fold's tree is grown once, of all other rows, and pruned at the same prices (the geometric means of neighbours
+        on the path). Folds have about equally many rows of each class; rows that are the same share one.
+    cv : int from 2 up, splitter or pairs of row indices, default 10
+        How many folds, or as many as there are rows that differ.
+    rule : {"one_se", "min"}, default "one_se"
+        Which tree of the path: the smallest whose error on the rows held out is within one standard error of the least,
+        or that of the least. For `prune="cv"` and `prune_on`.
     monotonic_cst : sequence of -1, 0 and 1 (p,) or None, default None
         1: the probability of the second of two classes does not fall as the column rises; -1: does not rise.
     categorical_features : "from_dtype", indices, names, truth values (p,) or None, default "from_dtype"
@@ -398,6 +505,8 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
     ----------
     classes_ : array (K,), the class labels, sorted
     tree_ : Tree, plain arrays
+    ccp_alpha_ : float, the price of a leaf by which it was pruned; not after reduced-error pruning
+    pruning_ : PruningCurve, the errors along the path, with `plot()`; with prune="cv", or after `prune_on`
     feature_importances_ : float64 array (p,)
     categories_ : dict from the number of a column to its categories
     max_features_ : int
@@ -411,7 +520,7 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
     References
     ----------
     L. Breiman, J. Friedman, R. Olshen and C. Stone, Classification and Regression Trees, 1984. J. R. Quinlan, Machine
-    Learning 1, 1986.
+    Learning 1, 1986; International Journal of Man-Machine Studies 27, 1987.
 
     Examples
     --------
@@ -436,6 +545,9 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
         max_leaf_nodes: int | None = None,
         min_impurity_decrease: float = 0.0,
         ccp_alpha: float = 0.0,
+        prune: str | None = None,
+        cv: Any = DEFAULT_CV,
+        rule: str = "one_se",
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",
         class_weight: dict[Any, float] | str | None = None,
@@ -452,6 +564,9 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
             max_leaf_nodes=max_leaf_nodes,
             min_impurity_decrease=min_impurity_decrease,
             ccp_alpha=ccp_alpha,
+            prune=prune,
+            cv=cv,
+            rule=rule,
             monotonic_cst=monotonic_cst,
             categorical_features=categorical_features,
             seed=seed,
@@ -463,13 +578,25 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
         self._check_parameters()
         X = rows_of(self, X, reset=True)
         labels = labels_of(y, X)
-        v = row_weights(sample_weight, X)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if self.class_weight is not None:
-            v = np.ones(len(X)) if v is None else v
-            v = v * class_weights(self.class_weight, self.classes_, codes, v)[codes]
-        self._grow(X, Target.of_classes(codes, len(self.classes_)), v)
+        weights = row_weights(sample_weight, X)
+        self.classes_ = np.unique(labels)
+        cases = self._cases(X, labels, weights)
+        self._grow(cases)
         return self
+
+    def _target(self, y: Array) -> Target:
+        return Target.of_classes(y, len(self.classes_))
+
+    def _cases(self, X: Array, y: ArrayLike, weights: Array | None) -> Cases:
+        """A class that the tree does not know has the code -1: it is never right, and has no `class_weight`."""
+        labels = labels_of(y, X)
+        codes = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)
+        known = self.classes_[codes] == labels
+        if not np.any(known):
+            raise InputError(f"None of the labels in y is a class that the tree knows: {self.classes_.tolist()[:5]}.")
+        v = np.ones(len(X)) if weights is None else weights
+        factors = class_weights(self.class_weight, self.classes_, codes[known], v[known])[codes]
+        return Cases.of(X, np.where(known, codes, -1.0), v, np.where(known, factors, 1.0))
 
     def predict_proba(self, X: Any) -> Array:
         """The shares of the classes (m, K) in the leaf of each row."""
@@ -513,11 +640,13 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
         I; with "absolute_error" a leaf says the median, and categories are cut in the order of their means; "poisson",
         half the Poisson deviance, wants numbers that are not negative, and one above zero.
     splitter, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf, max_features, max_leaf_nodes,
-    min_impurity_decrease, ccp_alpha, monotonic_cst, categorical_features, seed : as in `DecisionTreeClassifier`
+    min_impurity_decrease, ccp_alpha, prune, cv, rule, monotonic_cst, categorical_features, seed : as in
+        `DecisionTreeClassifier`; the errors are squared or absolute ones, or half the Poisson deviance
 
     Attributes
     ----------
-    tree_, feature_importances_, categories_, max_features_, n_features_in_, feature_names_in_ : as there
+    tree_, ccp_alpha_, pruning_, feature_importances_, categories_, max_features_, n_features_in_,
+    feature_names_in_ : as there
 
     Raises
     ------
@@ -550,6 +679,9 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
         max_leaf_nodes: int | None = None,
         min_impurity_decrease: float = 0.0,
         ccp_alpha: float = 0.0,
+        prune: str | None = None,
+        cv: Any = DEFAULT_CV,
+        rule: str = "one_se",
         monotonic_cst: ArrayLike | None = None,
         categorical_features: Any = "from_dtype",
         seed: int = 0,
@@ -565,6 +697,9 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
             max_leaf_nodes=max_leaf_nodes,
             min_impurity_decrease=min_impurity_decrease,
             ccp_alpha=ccp_alpha,
+            prune=prune,
+            cv=cv,
+            rule=rule,
             monotonic_cst=monotonic_cst,
             categorical_features=categorical_features,
             seed=seed,
@@ -574,9 +709,15 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
         """Grow the tree on `X` (n, p), numbers with gaps or a frame, numbers `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
         X = rows_of(self, X, reset=True)
-        numbers = numbers_of(y, X, self.criterion)
-        self._grow(X, Target.of_numbers(numbers, self.criterion), row_weights(sample_weight, X))
+        cases = self._cases(X, y, row_weights(sample_weight, X))
+        self._grow(cases)
         return self
+
+    def _target(self, y: Array) -> Target:
+        return Target.of_numbers(y, self.criterion)
+
+    def _cases(self, X: Array, y: ArrayLike, weights: Array | None) -> Cases:
+        return Cases.of(X, numbers_of(y, X, self.criterion), weights)
 
     def predict(self, X: Any) -> Array:
         """The mean (m,) of the leaf of each row."""

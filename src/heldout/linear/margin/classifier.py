@@ -16,13 +16,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from heldout.dealing import folds
 from heldout.errors import InputError, suggest
 from heldout.linear.blocks import in_threads, one_blas_thread
 from heldout.linear.margin import solvers
 from heldout.linear.margin.calibration import probabilities, sigmoid
 from heldout.linear.margin.losses import OPTIMISED, known
 from heldout.linear.margin.solvers import Fitted, Task
-from heldout.linear.penalised.choice import folds
 from heldout.linear.states import (
     Labels,
     class_weight_from_state,

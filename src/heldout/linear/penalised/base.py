@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from heldout.dealing import folds
 from heldout.errors import InputError, suggest
-from heldout.linear.penalised.choice import RULES, Choice, choose, folds
+from heldout.linear.penalised.choice import RULES, Choice, choose
 from heldout.linear.penalised.problem import Problem, make_problem
 from heldout.linear.squares.least_squares import least_squares
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
