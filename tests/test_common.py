@@ -13,6 +13,12 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from heldout.baseline import BaselineClassifier, BaselineRegressor
+from heldout.ensemble.estimators import (
+    BaggingClassifier,
+    BaggingRegressor,
+    RandomSubspaceClassifier,
+    RandomSubspaceRegressor,
+)
 from heldout.errors import ModelFileError
 from heldout.linear.descent.steps import GradientDescent
 from heldout.linear.likelihood.estimator import MaximumLikelihood
@@ -72,6 +78,11 @@ LEARNERS: list[Any] = [
     DecisionTreeRegressor(splitter="histogram", min_weight_fraction_leaf=0.05, max_depth=4),
     RandomForestClassifier(n_estimators=4, bootstrap=False, max_features=None),
     RandomForestRegressor(n_estimators=4, bootstrap=False),
+    RandomSubspaceClassifier(n_estimators=3, max_features=None),
+    RandomSubspaceClassifier(SoftmaxClassifier(), n_estimators=2, max_features=1.0, voting="hard"),
+    RandomSubspaceRegressor(DecisionTreeRegressor(seed=5), n_estimators=3, max_features=1.0),
+    BaggingClassifier(n_estimators=3, bootstrap=False, n_jobs=1),
+    BaggingRegressor(Ridge(alpha=1.0), n_estimators=2, bootstrap=False),
     NearestNeighborsClassifier(),
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
@@ -277,6 +288,9 @@ NONSENSE: dict[str, Any] = {
     "decoding": "guess",
     "coupling": "loose",
     "workers": "elves",
+    "voting": "loud",
+    "base_seeds": {"luck": 7},
+    "columns": np.array([[3, 1]]),
     "estimators": [],
     "properties": np.zeros((4, 1)),
     "n_rows": 0,

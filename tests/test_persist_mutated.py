@@ -73,7 +73,7 @@ def block(kind: str) -> Any:
 def learner(name: str) -> Any:
     target = "price" if "regression" in LEARNERS[name].tasks else "sold"
     X = encoder(target).transform(table().select(problem(target).features))
-    few = {"n_estimators": 3} if name.startswith("RandomForest") else {}
+    few = {"n_estimators": 3} if name.startswith(("Random", "Bagging")) else {}
     return resolve(name)(**few).fit(X, problem(target).y(table()))
 
 
@@ -117,6 +117,10 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "DecisionTreeClassifier": lambda: learner("DecisionTreeClassifier"),
     "RandomForestRegressor": lambda: learner("RandomForestRegressor"),
     "RandomForestClassifier": lambda: learner("RandomForestClassifier"),
+    "RandomSubspaceRegressor": lambda: learner("RandomSubspaceRegressor"),
+    "RandomSubspaceClassifier": lambda: learner("RandomSubspaceClassifier"),
+    "BaggingRegressor": lambda: learner("BaggingRegressor"),
+    "BaggingClassifier": lambda: learner("BaggingClassifier"),
     "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
     "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
 }
