@@ -13,6 +13,12 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from heldout.baseline import BaselineClassifier, BaselineRegressor
+from heldout.ensemble.estimators import (
+    BaggingClassifier,
+    BaggingRegressor,
+    RandomSubspaceClassifier,
+    RandomSubspaceRegressor,
+)
 from heldout.errors import ModelFileError
 from heldout.linear.descent.steps import GradientDescent
 from heldout.linear.likelihood.estimator import MaximumLikelihood
@@ -75,6 +81,11 @@ LEARNERS: list[Any] = [
     RandomForestClassifier(n_estimators=4, bootstrap=False, max_features=None),
     RandomForestRegressor(n_estimators=4, bootstrap=False),
     RandomForestRegressor(n_estimators=4, bootstrap=False, leaf_members=True, max_depth=3),
+    RandomSubspaceClassifier(n_estimators=3, max_features=None),
+    RandomSubspaceClassifier(SoftmaxClassifier(), n_estimators=2, max_features=1.0, voting="hard"),
+    RandomSubspaceRegressor(DecisionTreeRegressor(seed=5), n_estimators=3, max_features=1.0),
+    BaggingClassifier(n_estimators=3, bootstrap=False, n_jobs=1),
+    BaggingRegressor(Ridge(alpha=1.0), n_estimators=2, bootstrap=False),
     NearestNeighborsClassifier(),
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
@@ -280,11 +291,13 @@ NONSENSE: dict[str, Any] = {
     "decoding": "guess",
     "coupling": "loose",
     "workers": "elves",
+    "voting": "loud",
+    "base_seeds": {"luck": 7},
+    "columns": np.array([[3, 1]]),
     "estimators": [],
     "properties": np.zeros((4, 1)),
     "n_rows": 0,
     "verbose": "loud",
-    "voting": "loud",
     "leaf_members": 1,
     "members": {},
     "default": "yes",

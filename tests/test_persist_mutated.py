@@ -72,6 +72,11 @@ def block(kind: str) -> Any:
 MORE: dict[str, dict[str, Any]] = {
     "RandomForestRegressor": {"n_estimators": 3, "oob_score": True, "leaf_members": True},
     "RandomForestClassifier": {"n_estimators": 3, "voting": "hard"},
+    **{
+        f"{kind}{task}": {"n_estimators": 3}
+        for kind in ("RandomSubspace", "Bagging")
+        for task in ("Classifier", "Regressor")
+    },
 }
 
 
@@ -122,6 +127,10 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "DecisionTreeClassifier": lambda: learner("DecisionTreeClassifier"),
     "RandomForestRegressor": lambda: learner("RandomForestRegressor"),
     "RandomForestClassifier": lambda: learner("RandomForestClassifier"),
+    "RandomSubspaceRegressor": lambda: learner("RandomSubspaceRegressor"),
+    "RandomSubspaceClassifier": lambda: learner("RandomSubspaceClassifier"),
+    "BaggingRegressor": lambda: learner("BaggingRegressor"),
+    "BaggingClassifier": lambda: learner("BaggingClassifier"),
     "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
     "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
 }

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from heldout.data.read import read
     from heldout.data.table import Table
     from heldout.diagnose import Check, Evidence, Finding
+    from heldout.ensemble.diversity import diversity_of
+    from heldout.ensemble.estimators import (
+        BaggingClassifier,
+        BaggingRegressor,
+        RandomSubspaceClassifier,
+        RandomSubspaceRegressor,
+    )
     from heldout.errors import HeldoutError
     from heldout.final import Final
     from heldout.intervals import Score
@@ -89,6 +96,11 @@ _PLACES = {
     "DecisionTreeRegressor": "heldout.trees.tree",
     "RandomForestClassifier": "heldout.trees.forest",
     "RandomForestRegressor": "heldout.trees.forest",
+    "RandomSubspaceClassifier": "heldout.ensemble.estimators",
+    "RandomSubspaceRegressor": "heldout.ensemble.estimators",
+    "BaggingClassifier": "heldout.ensemble.estimators",
+    "BaggingRegressor": "heldout.ensemble.estimators",
+    "diversity_of": "heldout.ensemble.diversity",
     "curse_of_dimensionality": "heldout.neighbors.curse",
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
@@ -106,6 +118,8 @@ _PLACES = {
 }
 
 __all__ = [
+    "BaggingClassifier",
+    "BaggingRegressor",
     "BaselineClassifier",
     "BaselineRegressor",
     "Check",
@@ -132,6 +146,8 @@ __all__ = [
     "Problem",
     "RandomForestClassifier",
     "RandomForestRegressor",
+    "RandomSubspaceClassifier",
+    "RandomSubspaceRegressor",
     "Ridge",
     "Score",
     "SealedTest",
@@ -143,6 +159,7 @@ __all__ = [
     "compare_reductions",
     "cross_entropy",
     "curse_of_dimensionality",
+    "diversity_of",
     "inference",
     "kl_divergence",
     "load",

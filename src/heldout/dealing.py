@@ -112,7 +112,7 @@ def _row_sums(values: Bits, ends: Any) -> Bits:
 
 
 def _bits(values: Array) -> Bits:
-    return np.ascontiguousarray(values + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
+    return np.ascontiguousarray(values.astype(np.float64) + 0.0).view(np.uint64)  # -0.0 + 0.0 is 0.0
 
 
 def _mixed(bits: Bits) -> Bits:

@@ -57,6 +57,10 @@ LEARNERS: dict[str, Entry] = {
         Entry("DecisionTreeClassifier", "Decision tree", CLASSIFICATION, "trees.tree", tried=False),
         Entry("RandomForestRegressor", "Random forest", REGRESSION, "trees.forest", tried=False),
         Entry("RandomForestClassifier", "Random forest", CLASSIFICATION, "trees.forest", tried=False),
+        Entry("RandomSubspaceRegressor", "Random subspaces", REGRESSION, "ensemble.estimators", tried=False),
+        Entry("RandomSubspaceClassifier", "Random subspaces", CLASSIFICATION, "ensemble.estimators", tried=False),
+        Entry("BaggingRegressor", "Bagging", REGRESSION, "ensemble.estimators", tried=False),
+        Entry("BaggingClassifier", "Bagging", CLASSIFICATION, "ensemble.estimators", tried=False),
         Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=False),
         Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=False),
     )

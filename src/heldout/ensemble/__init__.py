@@ -1,0 +1,1 @@
+"""Ensembles over any base learner, and why they help."""
