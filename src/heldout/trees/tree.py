@@ -36,6 +36,8 @@ from heldout.trees.prune import PruningPath, pruned, pruning_path
 
 if TYPE_CHECKING:
     from heldout.persist import State
+    from heldout.trees.drawing import Drawing
+    from heldout.trees.reading import Explanation, Rules
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -134,6 +136,22 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
         mask[list(self.categories_)] = True
         return mask
 
+    def shap_values(self, X: Any) -> Array:
+        """What each column adds to the prediction of each row: (n, p), or (n, p, K) for classes.
+
+        With `expected_value_` they sum to `predict` or `predict_proba` (see `heldout.trees.shapley.shap_values`).
+        """
+        from heldout.trees.shapley import explained
+
+        return explained(self, X)
+
+    @property
+    def expected_value_(self) -> Any:
+        """What is predicted of a row of which nothing is known: a number, or the classes' shares (K,)."""
+        from heldout.trees.shapley import expected
+
+        return expected(self)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -228,6 +246,7 @@ class _DecisionTree(TreeBase):
         tree = build(binned, monotonic, target, v[v > 0.0], limits, int(self.seed))
         self.tree_ = pruned(tree, float(self.ccp_alpha)) if self.ccp_alpha > 0.0 else tree
         self.max_features_ = limits.n_tried
+        self.missing_ = np.isnan(X[v > 0.0]).any(axis=0)
 
     def get_depth(self) -> int:
         """How many questions the longest way down asks."""
@@ -275,6 +294,24 @@ class _DecisionTree(TreeBase):
         check_is_fitted(self)
         return shares_of(importances(self.tree_, self.n_features_in_))
 
+    def rules(self, max_depth: int | None = None, names: Any = None) -> Rules:
+        """The tree as text, one line a node, down to `max_depth`; `names` (p,) call the columns otherwise."""
+        from heldout.trees.reading import rules
+
+        return rules(self, max_depth, names)
+
+    def explain(self, row: Any, names: Any = None) -> Explanation:
+        """The way of one row down the tree, in words: p values, a dict by column names, or a frame of one row."""
+        from heldout.trees.reading import explain
+
+        return explain(self, row, names)
+
+    def draw(self, X: Any = None, y: Any = None, *, max_depth: int | None = 4, names: Any = None) -> Drawing:
+        """The tree as a drawing, down to `max_depth` (None: all); with rows `X`, `y`, where these go."""
+        from heldout.trees.drawing import draw
+
+        return draw(self, X, y, max_depth, names)
+
     def cost_complexity_pruning_path(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> PruningPath:
         """The path of pruned trees of the tree that `fit` would grow without `ccp_alpha`."""
         whole = clone(self).set_params(ccp_alpha=0.0).fit(X, y, sample_weight)
@@ -286,12 +323,14 @@ class _DecisionTree(TreeBase):
         return {
             **parameters_to_state(self),
             "ccp_alpha": float(self.ccp_alpha),
+            "missing": self.missing_,
             "tree": self.tree_.to_state(self.n_features_in_),
         }
 
     def _take_tree(self, state: State, n_values: int) -> None:
         p = columns_from_state(self, state)
         self.categories_ = categories_from_state(state, p)
+        self.missing_ = state.array("missing", dtype="bool", shape=(p,))
         self.tree_ = Tree.from_state(state.part("tree"), p, n_values)
         self._check_restored(state, p, n_values)
 
@@ -397,7 +436,9 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
     tree_ : Tree, plain arrays
     feature_importances_ : float64 array (p,)
     categories_ : dict from the number of a column to its categories
+    missing_ : bool array (p,), the columns with missing values among the training rows
     max_features_ : int
+    expected_value_ : float64 array (K,), what is said of a row of which nothing is known
     n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
 
     Raises
@@ -512,7 +553,8 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
 
     Attributes
     ----------
-    tree_, feature_importances_, categories_, max_features_, n_features_in_, feature_names_in_ : as there
+    tree_, feature_importances_, categories_, missing_, max_features_, n_features_in_, feature_names_in_ : as there
+    expected_value_ : float, what is predicted of a row of which nothing is known
 
     Raises
     ------
