@@ -88,7 +88,7 @@ def expected(model: Any) -> Any:
 
 
 def _trees(model: Any) -> Sequence[Tree]:
-    return model.estimators_ if hasattr(model, "estimators_") else [model.tree_]  # type: ignore[no-any-return]
+    return model.estimators_ if hasattr(model, "estimators_") else [model.tree_]
 
 
 def expected_value(trees: Sequence[Tree]) -> Array:
