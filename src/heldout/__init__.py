@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from heldout.diagnose import Check, Evidence, Finding
     from heldout.errors import HeldoutError
     from heldout.final import Final
+    from heldout.importance import permutation_importance
     from heldout.intervals import Score
     from heldout.ledger import Ledger
     from heldout.linear.descent.steps import GradientDescent
@@ -93,6 +94,7 @@ _PLACES = {
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
     "compare_reductions": "heldout.multiclass.comparison",
+    "permutation_importance": "heldout.importance",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",
@@ -149,6 +151,7 @@ __all__ = [
     "logistic_inference",
     "margin_loss",
     "maximum_likelihood",
+    "permutation_importance",
     "read",
     "save",
     "train_validation_test_split",

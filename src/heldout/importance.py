@@ -122,7 +122,7 @@ def permutation_importance(
     circles, and not that other training rows would give another learner. A row counts twice, as the one that is
     predicted and as the one whose value is lent; so rows are left out in both roles (the jackknife, over rows or over
     2,000 random groups of them; 50 for criteria that are no means over rows), with Student's t. Rows are taken to be
-    independent.
+    independent. A column that the learner does not use loses nothing, for certain.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def permutation_importance(
     >>> X = np.random.default_rng(0).normal(size=(300, 3))
     >>> y = 2.0 * X[:, 0] + X[:, 1]
     >>> found = permutation_importance(LinearRegression().fit(X[:200], y[:200]), X[200:], y[200:], criterion="mse")
-    >>> [found.names[j] for j in found.order], found.importance[0] > found.importance[1]
+    >>> [found.names[j] for j in found.order], bool(found.low[0] > found.high[1])
     (['column 0', 'column 1', 'column 2'], True)
     """
     _check(n_repeats, seed, confidence)
@@ -166,12 +166,13 @@ def permutation_importance(
     rng = np.random.default_rng(int(seed))
     group = _groups(asis, weights, rng)
     donors = [_circle(weights, rng) for _ in range(n_repeats)]
-    loss, left = judge.losses(asis, weights, group, np.arange(len(rows)))
+    before = [judge.losses(asis, weights, group, donor) for donor in donors]
     rise, spread = np.empty((len(rows.names), n_repeats)), np.empty((len(rows.names), 2))
     for j in range(len(rows.names)):
-        found = [judge.losses(judge.statistic(rows.given(j, donor)), weights, group, donor) for donor in donors]
-        rise[j] = [changed - loss for changed, _ in found]
-        spread[j] = _spread(rise[j], np.array([without for _, without in found]) - left)
+        after = [judge.losses(judge.statistic(rows.given(j, donor)), weights, group, donor) for donor in donors]
+        changes = [(a - b, c - d) for (a, c), (b, d) in zip(after, before, strict=True)]
+        rise[j] = [change for change, _ in changes]
+        spread[j] = _spread(rise[j], np.array([without for _, without in changes]))
     value, se = rise.mean(axis=1), np.sqrt(spread[:, 0])
     se = np.where(se > SAME * np.abs(value), se, 0.0)
     half, p_value = _inference(value, se, spread[:, 1], float(confidence))
@@ -184,7 +185,7 @@ def permutation_importance(
         p_value,
         rise,
         judge.criterion.title,
-        judge.criterion.loss(loss),
+        float(asis(weights)),
         float(confidence),
         int(np.sum(weights > 0.0)),
     )
@@ -336,7 +337,7 @@ class _Judge:
 
     def losses(self, statistic: Statistic, weights: Array, group: Array, donor: Array) -> tuple[float, Array]:
         """The loss, and that without each group of rows (g,), be they predicted or donors."""
-        pairs = weights * np.where(donor == np.arange(len(donor)), 1.0, weights[donor])
+        pairs = weights * weights[donor]
         sign = -1.0 if self.criterion.greater_is_better else 1.0
         return sign * float(statistic(pairs)), sign * _without(statistic, pairs, group, group[donor])
 

@@ -111,7 +111,7 @@ def draw(model: Any, X: Any, y: Any, max_depth: int | None, names: Any) -> Drawi
 def _wide(reader: Reader, visits: Sequence[Visit]) -> float:
     """How wide the nodes are: as their questions need, within bounds."""
     asked = [line for visit in visits if reader.tree.left[visit.node] >= 0 for line in _said(reader, visit)]
-    need = LETTER * 13 * max(map(len, [*asked, *reader.classes, "squared error 12,345"]))
+    need = LETTER * 13 * max(map(len, [*asked, *reader.classes, f"{reader.criterion} 1234"]))
     return float(np.clip(round(need) + 2 * INSET, LEAST_WIDE, MOST_WIDE))
 
 

@@ -173,7 +173,15 @@ class Reader:
 
 
 def rules(model: Any, max_depth: int | None, names: Any) -> Rules:
-    """The rules of a fitted tree, one line a node."""
+    """The rules of a fitted tree, one line a node.
+
+    >>> from heldout import DecisionTreeClassifier
+    >>> model = DecisionTreeClassifier().fit([[1.0], [2.0], [3.0], [None]], ["no", "no", "yes", "yes"])
+    >>> print(rules(model, None, ["dose"]))
+    4 rows: no 50%, yes 50%
+    ├─ dose ≤ 2.5 → no (2 rows)
+    └─ dose > 2.5 or missing → yes (2 rows)
+    """
     check_depth(max_depth)
     reader = Reader.of(model, names)
     below, rails = reader.leaves_below(), [""]
@@ -253,7 +261,19 @@ class Explanation(Printed):
 
 
 def explain(model: Any, row: Any, names: Any) -> Explanation:
-    """The way of one row down a fitted tree."""
+    """The way of one row down a fitted tree.
+
+    >>> from heldout import DecisionTreeRegressor
+    >>> model = DecisionTreeRegressor().fit([[1.0], [2.0], [7.0]], [10.0, 10.0, 40.0])
+    >>> explain(model, [6.0], ["size"])
+    Prediction: 40, the mean of 1 training row
+    -------------------------------------
+                               rows  mean
+    -------------------------------------
+    all training rows             3    20
+    size is 6 > 4.5, so right     1    40
+    -------------------------------------
+    """
     from heldout.trees.columns import rows_of
 
     reader = Reader.of(model, names)

@@ -61,6 +61,14 @@ def shap_values(trees: Sequence[Tree], X: Array) -> Array:
     References
     ----------
     G. Owen, Management Science 18, 1972. S. Lundberg and others, Nature Machine Intelligence 2, 2020 (the game).
+
+    Examples
+    --------
+    >>> from heldout import DecisionTreeRegressor
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> model = DecisionTreeRegressor().fit(X, [0.0, 0.0, 0.0, 8.0])
+    >>> model.shap_values([[1.0, 1.0]]).tolist(), model.expected_value_
+    ([[3.0, 3.0]], 2.0)
     """
     edges = [Edges.of(tree) for tree in trees]
     out = np.zeros((len(X), X.shape[1], trees[0].value.shape[1]))
