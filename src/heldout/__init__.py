@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from heldout.errors import HeldoutError
     from heldout.final import Final
+    from heldout.importance import permutation_importance
     from heldout.intervals import Score
     from heldout.ledger import Ledger
     from heldout.linear.descent.steps import GradientDescent
@@ -105,6 +106,7 @@ _PLACES = {
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
     "compare_reductions": "heldout.multiclass.comparison",
+    "permutation_importance": "heldout.importance",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",
@@ -166,6 +168,7 @@ __all__ = [
     "logistic_inference",
     "margin_loss",
     "maximum_likelihood",
+    "permutation_importance",
     "read",
     "save",
     "train_validation_test_split",

@@ -39,6 +39,8 @@ from heldout.trees.pruning_choice import RULES, PruningCurve, curve_by_folds, cu
 
 if TYPE_CHECKING:
     from heldout.persist import State
+    from heldout.trees.drawing import Drawing
+    from heldout.trees.reading import Explanation, Rules
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -140,6 +142,22 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
         mask = np.zeros(p, dtype=bool)
         mask[list(self.categories_)] = True
         return mask
+
+    def shap_values(self, X: Any) -> Array:
+        """What each column adds to the prediction of each row: (n, p), or (n, p, K) for classes.
+
+        With `expected_value_` they sum to `predict` or `predict_proba` (see `heldout.trees.shapley.shap_values`).
+        """
+        from heldout.trees.shapley import explained
+
+        return explained(self, X)
+
+    @property
+    def expected_value_(self) -> Any:
+        """What is predicted of a row of which nothing is known: a number, or the classes' shares (K,)."""
+        from heldout.trees.shapley import expected
+
+        return expected(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -247,6 +265,8 @@ class _DecisionTree(TreeBase):
             return build(binned, monotonic, self._target(y), v, limits, int(self.seed))
 
         self.max_features_ = n_columns_tried(self.max_features, p)
+        kept = cases.counted > 0.0
+        self.missing_ = np.isnan((cases.X if kept.all() else cases.X[kept]).min(axis=0))
         tree = grown(cases.counted)
         self.__dict__.pop("pruning_", None)
         if self.prune == "cv":
@@ -301,6 +321,24 @@ class _DecisionTree(TreeBase):
         """
         check_is_fitted(self)
         return shares_of(importances(self.tree_, self.n_features_in_))
+
+    def rules(self, max_depth: int | None = None, names: Any = None) -> Rules:
+        """The tree as text, one line a node, down to `max_depth`; `names` (p,) call the columns otherwise."""
+        from heldout.trees.reading import rules
+
+        return rules(self, max_depth, names)
+
+    def explain(self, row: Any, names: Any = None) -> Explanation:
+        """The way of one row down the tree, in words: p values, a dict by column names, or a frame of one row."""
+        from heldout.trees.reading import explain
+
+        return explain(self, row, names)
+
+    def draw(self, X: Any = None, y: Any = None, *, max_depth: int | None = 4, names: Any = None) -> Drawing:
+        """The tree as a drawing, down to `max_depth` (None: all); with rows `X`, `y`, where these go."""
+        from heldout.trees.drawing import draw
+
+        return draw(self, X, y, max_depth, names)
 
     def cost_complexity_pruning_path(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> PruningPath:
         """The path of pruned trees of the tree that `fit` would grow without `ccp_alpha` and `prune`."""
@@ -361,6 +399,7 @@ class _DecisionTree(TreeBase):
         return {
             **parameters_to_state(self),
             "ccp_alpha": float(self.ccp_alpha),
+            "missing": self.missing_,
             "prune": self.prune,
             "cv": int(self.cv) if isinstance(self.cv, int | np.integer) else None,
             "rule": self.rule,
@@ -372,6 +411,7 @@ class _DecisionTree(TreeBase):
     def _take_tree(self, state: State, n_values: int) -> None:
         p = columns_from_state(self, state)
         self.categories_ = categories_from_state(state, p)
+        self.missing_ = state.array("missing", dtype="bool", shape=(p,))
         self.tree_ = Tree.from_state(state.part("tree"), p, n_values)
         if state.optional("ccp_alpha_taken"):
             self.ccp_alpha_ = state.number("ccp_alpha_taken", low=0.0)
@@ -509,7 +549,9 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
     pruning_ : PruningCurve, the errors along the path, with `plot()`; with prune="cv", or after `prune_on`
     feature_importances_ : float64 array (p,)
     categories_ : dict from the number of a column to its categories
+    missing_ : bool array (p,), the columns with missing values among the training rows
     max_features_ : int
+    expected_value_ : float64 array (K,), what is said of a row of which nothing is known
     n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
 
     Raises
@@ -645,8 +687,9 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
 
     Attributes
     ----------
-    tree_, ccp_alpha_, pruning_, feature_importances_, categories_, max_features_, n_features_in_,
+    tree_, ccp_alpha_, pruning_, feature_importances_, categories_, missing_, max_features_, n_features_in_,
     feature_names_in_ : as there
+    expected_value_ : float, what is predicted of a row of which nothing is known
 
     Raises
     ------
