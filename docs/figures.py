@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -62,6 +63,27 @@ def pruning() -> alt.LayerChart:
     return DecisionTreeRegressor().fit(X[:1000], y[:1000]).pruning_curve(X[1000:], y[1000:]).plot()
 
 
+def members() -> alt.HConcatChart:
+    """An ensemble's error by the number of its members, and the members one by one."""
+    from sklearn.datasets import load_digits
+
+    from heldout import RandomSubspaceClassifier
+
+    X, y = load_digits(return_X_y=True)
+    return RandomSubspaceClassifier().fit(X[::2], y[::2]).diversity(X[1::2], y[1::2]).plot()
+
+
+def drawn_tree() -> Any:
+    """A tree of iris, to the end."""
+    from sklearn.datasets import load_iris
+
+    from heldout import DecisionTreeClassifier
+
+    iris = load_iris()
+    model = DecisionTreeClassifier(min_samples_leaf=5).fit(iris.data, iris.target_names[iris.target])
+    return model.draw(names=iris.feature_names)
+
+
 def example_report() -> None:
     """The report of the README's demo, as a file of the site."""
     from heldout import Study
@@ -74,7 +96,7 @@ def example_report() -> None:
 
 def build(app: Sphinx) -> None:
     OUT.mkdir(exist_ok=True)
-    for figure in (peeking, widening, pruning):
+    for figure in (peeking, widening, pruning, members, drawn_tree):
         figure().save(OUT / f"{figure.__name__}.svg")
     example_report()
 

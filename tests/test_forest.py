@@ -11,12 +11,13 @@ import polars as pl
 import pytest
 import sklearn.ensemble
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification, make_friedman1
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_classification, make_friedman1
 from sklearn.metrics import r2_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 from heldout import RandomForestClassifier, RandomForestRegressor, persist
+from heldout.ensemble.diversity import diversity_of
 from heldout.errors import InputError
 from heldout.trees.predict import leaves
 
@@ -335,3 +336,38 @@ def test_numbers_of_32_bits_stay_as_they_are() -> None:
     one = RandomForestClassifier(n_estimators=5).fit(small, y)
     other = RandomForestClassifier(n_estimators=5).fit(small.astype(np.float64), y)
     assert_array_equal(one.predict_proba(small), other.predict_proba(small.astype(np.float64)))
+
+
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_a_forest_tells_of_its_trees(voting: str) -> None:
+    X, codes = load_iris(return_X_y=True)
+    y = np.array(["setosa", "versicolor", "virginica"])[codes]
+    forest = RandomForestClassifier(n_estimators=9, max_depth=2, voting=voting).fit(X[::2], y[::2])
+    said = np.array([y[::50][tree.value[leaf].argmax(axis=1)] for tree, leaf in leaves_of(forest, X[1::2])])
+    by_hand = diversity_of(said, y[1::2], task="classification")
+    found = forest.diversity(X[1::2], y[1::2])
+    assert (found.strength, found.correlation, found.error) == (by_hand.strength, by_hand.correlation, by_hand.error)
+    assert found.own_error in (None, pytest.approx(1.0 - forest.score(X[1::2], y[1::2])))
+    strange = forest.diversity(X[:4], ["rose"] * 4)
+    assert strange.error == strange.mean_error == 1.0
+
+
+def test_a_forest_of_numbers_tells_of_its_trees() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    forest = RandomForestRegressor(n_estimators=9, min_samples_leaf=3).fit(X[::2], y[::2])
+    found = forest.diversity(X[1::2], y[1::2])
+    said = np.array([tree.value[leaf, 0] for tree, leaf in leaves_of(forest, X[1::2])])
+    assert found.error == pytest.approx(np.mean((y[1::2] - said.mean(axis=0)) ** 2))
+    assert found.mean_error == pytest.approx(np.mean((y[1::2] - said) ** 2)) and found.n_members == 9
+
+
+def leaves_of(forest: Any, X: np.ndarray) -> list[tuple[Any, np.ndarray]]:
+    """Each tree, and the leaf of each row, by the questions one after the other."""
+
+    def leaf(tree: Any, row: np.ndarray) -> int:
+        node = 0
+        while tree.left[node] >= 0:
+            node = int(tree.left[node]) + int(row[tree.feature[node]] > tree.threshold[node])
+        return node
+
+    return [(tree, np.array([leaf(tree, row) for row in X])) for tree in forest.estimators_]

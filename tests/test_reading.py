@@ -135,6 +135,14 @@ def test_the_rules_of_iris_as_they_stand() -> None:
     assert "weighted" in weighted.rules() and "setosa 71%" in weighted.rules()
 
 
+def test_medians_are_called_so() -> None:
+    model = DecisionTreeRegressor(criterion="absolute_error").fit([[1.0], [2.0], [3.0], [4.0]], [1.0, 1.0, 5.0, 9.0])
+    assert str(model.rules(1)).startswith("4 rows: median 3")
+    assert "the median of 1 training row" in str(model.explain([3.0])) and "Line: median" in model.draw().svg
+    weighted = DecisionTreeRegressor(max_depth=1).fit([[1.0], [2.0]], [1.0, 3.0], [1.0, 3.0])
+    assert "mean 2.5" in weighted.rules() and "(Rows are counted, means weighted.)" in weighted.rules()
+
+
 def test_thresholds_have_few_digits_and_enough() -> None:
     X = np.array([[1_234_567.0], [1_234_568.0], [1_234_569.0], [2_000.0], [0.1], [0.2]])
     text = DecisionTreeClassifier().fit(X, [0, 1, 0, 1, 0, 1]).rules()

@@ -313,6 +313,25 @@ def diversity_of(
     return _of_votes(votes, codes, max(len(labels), 2), rows, None if own is None else own != truth)
 
 
+def vote_diversity(
+    classes: Array, said: Array, mean: Array, truth: Array, sample_weight: ArrayLike | None
+) -> VoteDiversity:
+    """Of a classifier whose members say classes by their places (B, n) in `classes`, and together `mean` (n, K)."""
+    _, places = np.unique(np.concatenate([classes, truth]), return_inverse=True)  # the truth may have others
+    place, codes = places[: len(classes)], places[len(classes) :]
+    together = place[mean.argmax(axis=1)]
+    found = diversity_of(place[said], codes, task="classification", sample_weight=sample_weight, together=together)
+    assert isinstance(found, VoteDiversity)
+    return found
+
+
+def number_diversity(said: Array, truth: Array, sample_weight: ArrayLike | None) -> NumberDiversity:
+    """Of a regressor whose members say numbers (B, n)."""
+    found = diversity_of(said, truth, task="regression", sample_weight=sample_weight)
+    assert isinstance(found, NumberDiversity)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class _Asked:
     """Which member is asked about which row (B, n), at least one about each; shares of the rows' weight (n,)."""

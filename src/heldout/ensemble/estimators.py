@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import r2_score
 
-from heldout.ensemble.diversity import NumberDiversity, VoteDiversity, diversity_of
+from heldout.ensemble.diversity import (
+    NumberDiversity,
+    VoteDiversity,
+    diversity_of,
+    number_diversity,
+    vote_diversity,
+)
 from heldout.ensemble.members import Ensemble, Lots, part_of, plain, rows_of, weights_of
 from heldout.errors import InputError, suggest
 from heldout.linear.states import labels_from_state, labels_to_state
@@ -106,19 +112,8 @@ class _Classifiers(ClassifierMixin, Ensemble):  # type: ignore[misc]
         Each has one vote, for the class that it finds most probable.
         """
         X = self._new(X)
-        truth = labels_of(given(self, y), X)
-        _, places = np.unique(np.concatenate([self.classes_, truth]), return_inverse=True)
-        place, codes = places[: len(self.classes_)], places[len(self.classes_) :]
-        said = self._collect(X)
-        found = diversity_of(
-            place[said.each],
-            codes,
-            task=self.task,
-            sample_weight=sample_weight,
-            together=place[said.mean.argmax(axis=1)],
-        )
-        assert isinstance(found, VoteDiversity)
-        return found
+        truth, said = labels_of(given(self, y), X), self._collect(X)
+        return vote_diversity(self.classes_, said.each, said.mean, truth, sample_weight)
 
     def to_state(self) -> dict[str, Any]:
         """What a model file stores of a fitted ensemble."""
@@ -176,9 +171,7 @@ class _Regressors(RegressorMixin, Ensemble):  # type: ignore[misc]
         """How strong and how alike the members are on rows `X` (m, p), `y` (m,) that they did not learn from."""
         X = self._new(X)
         truth = numbers_of(given(self, y), X, "squared_error")
-        found = diversity_of(self._collect(X).each, truth, task=self.task, sample_weight=sample_weight)
-        assert isinstance(found, NumberDiversity)
-        return found
+        return number_diversity(self._collect(X).each, truth, sample_weight)
 
 
 def given(learner: Any, y: Any) -> Any:

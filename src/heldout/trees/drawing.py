@@ -31,6 +31,7 @@ LEAST_WIDE, MOST_WIDE, TALL, LINE_TALL = 136, 216, 116, 14  # a node, and a line
 ASIDE, BELOW, EDGE = 16, 50, 24  # the room between nodes, and about the drawing
 INSET, BASE, HIGH = 10, 80, 34  # the bars of a node: from its sides, from its top, how high
 BINS = 14
+TITLE_SIZE = 16
 LETTER = 0.57  # of the size of the letters: their mean width
 MOST_IN_LEGEND = 20
 MANY_CLASSES = 6  # from which the bars of each node have a scale of their own
@@ -96,8 +97,10 @@ def draw(model: Any, X: Any, y: Any, max_depth: int | None, names: Any) -> Drawi
     bars = _bars(reader) if X is None else _bars_of(model, reader, X, y)
     wide = _wide(reader, visits)
     across = layout(visits, wide)
-    width = max(max(across.values()) + wide / 2 + EDGE, 420.0)
-    head, top = _head(reader, bars, width)
+    title, about = _title(reader), _about(reader, bars)
+    written = LETTER * max(TITLE_SIZE * len(title), 12 * len(about)) + 2 * EDGE
+    width = max(max(across.values()) + wide / 2 + EDGE, written)
+    head, top = _head(reader, title, about, width)
     at = {visit.node: (across[visit.node], top + visit.depth * (bars.tall + BELOW)) for visit in visits}
     below, parts = reader.leaves_below(), list(head)
     parts += [_edge(reader, visit, at, bars.tall) for visit in visits[1:]]
@@ -201,13 +204,15 @@ def _document(parts: Sequence[str], width: int, height: int) -> str:
     )
 
 
-def _head(reader: Reader, bars: Bars, width: float) -> tuple[list[str], float]:
-    """Title and legend, and where the root may begin."""
+def _title(reader: Reader) -> str:
     leaves, depth = reader.tree.n_leaves, int(reader.tree.depths.max())
     what = "1 leaf" if leaves == 1 else f"{leaves:,} leaves, depth {depth}"
-    title = f"Decision tree: {what}, {rows_text(int(reader.tree.count[0]), 'training ')}"
-    said = _about(reader, bars)
-    lines = [_text(EDGE, 32, title, size=16, weight=600), _text(EDGE, 52, said, colour=SOFT)]
+    return f"Decision tree: {what}, {rows_text(int(reader.tree.count[0]), 'training ')}"
+
+
+def _head(reader: Reader, title: str, about: str, width: float) -> tuple[list[str], float]:
+    """Title and legend, and where the root may begin."""
+    lines = [_text(EDGE, 32, title, size=TITLE_SIZE, weight=600), _text(EDGE, 52, about, colour=SOFT)]
     if not reader.classes:
         return lines, 76.0
     x, y = float(EDGE), 74.0
@@ -230,13 +235,13 @@ def _about(reader: Reader, bars: Bars) -> str:
     """What the bars show."""
     own = ", in each node to a scale of its own" if not np.all(bars.unit == 1.0) else ""
     if bars.given is not None:
-        ticks = "shares among the training rows" if reader.classes else "means of the training rows"
+        ticks = "shares among the training rows" if reader.classes else f"{reader.middle}s of the training rows"
         return f"Bars: the {rows_text(int(bars.given[0]))} given{own}. Lines: {ticks}."
     if reader.classes:
         return f"Bars: shares of the classes{own}."
     ends = f"{number(bars.low)} to {number(bars.high)}"
     spread = "" if reader.deviation(0) is None else ", band: one standard deviation to each side"
-    return f"Line: mean{spread}, on a scale from {ends}."
+    return f"Line: {reader.middle}{spread}, on a scale from {ends}."
 
 
 def _edge(reader: Reader, visit: Visit, at: Mapping[int, tuple[float, float]], tall: float) -> str:
@@ -270,7 +275,17 @@ def _node(reader: Reader, visit: Visit, at: tuple[float, float], wide: float, ba
         *drawn(reader, node, x + INSET, y + BASE, wide - 2 * INSET, bars),
     ]
     for i, line in enumerate(small):
-        parts.append(_text(middle, y + 95 + i * LINE_TALL, line, size=11, colour=SOFT, anchor="middle", most=wide))
+        parts.append(
+            _text(
+                middle,
+                y + 95 + i * LINE_TALL,
+                line,
+                size=11,
+                colour=INK if leaves else SOFT,
+                anchor="middle",
+                most=wide,
+            )
+        )
     if leaves > 1:
         more = f"+ {leaves:,} leaves below"
         parts.append(_text(middle, y + bars.tall + LINE_TALL, more, size=11, colour=SOFT, anchor="middle"))

@@ -49,6 +49,7 @@ from heldout.trees.tree import (
 )
 
 if TYPE_CHECKING:
+    from heldout.ensemble.diversity import NumberDiversity, VoteDiversity
     from heldout.persist import State
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -240,6 +241,12 @@ class _Forest(TreeBase):
         check_is_fitted(self)
         found = [shares_of(importances(tree, self.n_features_in_)) for tree in self.estimators_]
         return shares_of(np.mean(found, axis=0))
+
+    def _each(self, X: Any) -> tuple[Array, Array]:
+        """Rows as the trees take them, and what each tree says of them (B, n)."""
+        check_is_fitted(self)
+        X = rows_of(self, X)
+        return X, self._grove.each(X)
 
     def to_state(self) -> dict[str, Any]:
         """What a model file stores of a fitted forest."""
@@ -462,6 +469,16 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def diversity(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> VoteDiversity:
+        """How strong and how alike the trees are on rows `X` (m, p), `y` (m,) that they did not learn from.
+
+        Each has one vote, for the class with the greatest share in its leaf: Breiman's bound speaks of their vote.
+        """
+        from heldout.ensemble.diversity import vote_diversity
+
+        X, said = self._each(X)
+        return vote_diversity(self.classes_, said, self._grove.mean(X), labels_of(y, X), sample_weight)
+
     def to_state(self) -> dict[str, Any]:
         """What a model file stores of a fitted forest."""
         return {
@@ -603,6 +620,13 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """The mean of the trees' means (m,)."""
         return self._mean(X)[:, 0]
+
+    def diversity(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> NumberDiversity:
+        """How strong and how alike the trees are on rows `X` (m, p), `y` (m,) that they did not learn from."""
+        from heldout.ensemble.diversity import number_diversity
+
+        X, said = self._each(X)
+        return number_diversity(said, numbers_of(y, X, self.criterion), sample_weight)
 
     def predict_interval(self, X: Any, *, coverage: float = 0.9) -> Array:
         """The prediction with the out-of-bag errors that it is to be expected with: lower and upper ends (m, 2).

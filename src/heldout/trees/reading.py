@@ -129,6 +129,11 @@ class Reader:
         """The class with the greatest share."""
         return int(self.tree.value[node].argmax())
 
+    @property
+    def middle(self) -> str:
+        """What a node says of its numbers."""
+        return "median" if self.criterion == "absolute_error" else "mean"
+
     def deviation(self, node: int) -> float | None:
         """The standard deviation of a node's numbers, where its impurity tells it."""
         return float(np.sqrt(self.tree.impurity[node])) if self.criterion == "squared_error" else None
@@ -141,12 +146,12 @@ class Reader:
         return said + ([f"{len(order) - MOST_CLASSES} more"] if len(order) > MOST_CLASSES else [])
 
     def summary(self, node: int) -> str:
-        """Shares of the classes, or mean and standard deviation."""
+        """Shares of the classes, or mean and standard deviation, or median."""
         if self.classes:
             return ", ".join(self.shares(node))
         deviation = self.deviation(node)
-        mean = f"mean {number(float(self.tree.value[node, 0]))}"
-        return mean if deviation is None else f"{mean}, standard deviation {number(deviation)}"
+        middle = f"{self.middle} {number(float(self.tree.value[node, 0]))}"
+        return middle if deviation is None else f"{middle}, standard deviation {number(deviation)}"
 
     def outcome(self, node: int) -> str:
         """What a leaf says, and by what right: "versicolor (54 rows: versicolor 91%, virginica 9%)"."""
@@ -167,9 +172,11 @@ class Reader:
         return found
 
     @property
-    def is_weighted(self) -> bool:
-        """Whether the shares and means are of rows with weights."""
-        return not np.allclose(self.tree.weight, self.tree.count)
+    def note(self) -> str:
+        """How rows with weights count; empty where none has any."""
+        if np.allclose(self.tree.weight, self.tree.count):
+            return ""
+        return f"Rows are counted, {'shares' if self.classes else f'{self.middle}s'} weighted."
 
 
 def rules(model: Any, max_depth: int | None, names: Any) -> Rules:
@@ -185,8 +192,7 @@ def rules(model: Any, max_depth: int | None, names: Any) -> Rules:
     check_depth(max_depth)
     reader = Reader.of(model, names)
     below, rails = reader.leaves_below(), [""]
-    weighted = " (rows are counted, shares and means weighted)" if reader.is_weighted else ""
-    lines = [f"{reader.rows(0)}: {reader.summary(0)}{weighted}"]
+    lines = [f"{reader.rows(0)}: {reader.summary(0)}{f' ({reader.note})' if reader.note else ''}"]
     visits = list(reader.walk(max_depth))
     of = {visit.node: visit for visit in visits}
     for visit in visits[1:]:
@@ -238,21 +244,28 @@ class Explanation(Printed):
     support : int, training rows in the leaf
     steps : tuple of Step, from the root to the leaf
     classes : tuple of str, in the order of the steps' values; none for numbers
-    is_weighted : bool, whether shares and means are of rows with weights
+    middle : str, what a regressor says of a node's rows: their mean or median
+    note : str, how rows with weights count; empty where none has any
     """
 
     prediction: Any
     support: int
     steps: tuple[Step, ...]
     classes: tuple[str, ...]
-    is_weighted: bool
+    middle: str
+    note: str
 
     def _table(self) -> Sheet:
         last, rows = self.steps[-1].value, rows_text(self.support, "training ")
-        notes = ["Rows are counted, shares and means weighted."] if self.is_weighted else []
+        notes = [self.note] if self.note else []
         if not self.classes:
             body = [[step.text, f"{step.rows:,}", number(step.value[0])] for step in self.steps]
-            return [f"Prediction: {number(last[0])}, the mean of {rows}"], ["", "rows", "mean"], body, notes
+            return (
+                [f"Prediction: {number(last[0])}, the {self.middle} of {rows}"],
+                ["", "rows", self.middle],
+                body,
+                notes,
+            )
         best = int(np.argmax(last))
         shown = list(range(len(self.classes))) if len(self.classes) <= MOST_CLASSES else [best]
         body = [[step.text, f"{step.rows:,}", *(share_text(step.value[k]) for k in shown)] for step in self.steps]
@@ -288,7 +301,8 @@ def explain(model: Any, row: Any, names: Any) -> Explanation:
         text = _reason(reader, visit, float(values[column]), is_left)
         visit = reader.child(visit, is_left=is_left)
         steps.append(_step(reader, visit.node, text, column))
-    return Explanation(model.predict(X).tolist()[0], steps[-1].rows, tuple(steps), reader.classes, reader.is_weighted)
+    said = model.predict(X).tolist()[0]
+    return Explanation(said, steps[-1].rows, tuple(steps), reader.classes, reader.middle, reader.note)
 
 
 def _step(reader: Reader, node: int, text: str, column: int) -> Step:
