@@ -299,6 +299,7 @@ NONSENSE: dict[str, Any] = {
     "n_rows": 0,
     "verbose": "loud",
     "leaf_members": 1,
+    "missing": "some",
     "members": {},
     "default": "yes",
     "criterion": "guess",
