@@ -541,6 +541,7 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
     >>> model.oob_score_ > 0.4
     True
     >>> model.predict_quantiles(X[:1], [0.1, 0.9]).round().tolist(), model.predict(X[:1]).round().tolist()
+    ([[128.0, 281.0]], [205.0])
     """
 
     criteria = NUMBER_CRITERIA
