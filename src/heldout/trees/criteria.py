@@ -26,7 +26,7 @@ CRITERIA = {
 }
 
 
-@njit(**WITHIN, inline="always")  # type: ignore[untyped-decorator]
+@njit(**WITHIN)  # type: ignore[untyped-decorator]
 def weight_of(criterion: Any, sums: Any) -> Any:
     """The weight of the rows whose sums these are: (K,) class weights, or (w, w y)."""
     if criterion >= SQUARED:
