@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -84,6 +85,30 @@ def drawn_tree() -> Any:
     return model.draw(names=iris.feature_names)
 
 
+def forest_growth() -> alt.HConcatChart:
+    """Time to fit ten trees against rows and against columns, as `benchmarks/trees.py` last measured it."""
+    measured = json.loads((Path(__file__).parents[1] / "benchmarks" / "results" / "trees.json").read_text())["rows"]
+    titles = {"rows": "rows (50 columns)", "columns": "columns (20,000 rows)"}
+    charts = []
+    for kind, title in titles.items():
+        rows = [
+            {"size": int(row["case"].split("-")[1]), "seconds": row["seconds"], "system": row["system"]}
+            for row in measured
+            if row["case"].startswith(f"{kind}-")
+        ]
+        charts.append(
+            alt.Chart(alt.Data(values=rows), title=f"Ten trees by the number of {kind}")
+            .mark_line(point=True)
+            .encode(
+                x=alt.X("size:Q", scale=alt.Scale(type="log"), title=title),
+                y=alt.Y("seconds:Q", scale=alt.Scale(type="log"), title="seconds to fit"),
+                color=alt.Color("system:N", title="library"),
+            )
+            .properties(width=320, height=260)
+        )
+    return alt.hconcat(*charts)
+
+
 def example_report() -> None:
     """The report of the README's demo, as a file of the site."""
     from heldout import Study
@@ -96,7 +121,7 @@ def example_report() -> None:
 
 def build(app: Sphinx) -> None:
     OUT.mkdir(exist_ok=True)
-    for figure in (peeking, widening, pruning, members, drawn_tree):
+    for figure in (peeking, widening, pruning, members, drawn_tree, forest_growth):
         figure().save(OUT / f"{figure.__name__}.svg")
     example_report()
 

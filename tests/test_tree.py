@@ -12,6 +12,8 @@ import pandas as pd
 import polars as pl
 import pytest
 import sklearn.tree
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import (
     load_breast_cancer,
@@ -100,6 +102,8 @@ def impurity_of(y: np.ndarray, criterion: str) -> float:
         return float(((y - y.mean()) ** 2).sum())
     if criterion == "absolute_error":
         return float(np.abs(y - np.median(y)).sum())
+    if criterion == "poisson":
+        return float(sum(value * np.log(value / y.mean()) for value in y if value))
     shares = np.bincount(y.astype(int)) / len(y)
     if criterion == "gini":
         return float(len(y) * (1.0 - (shares**2).sum()))
@@ -132,22 +136,24 @@ def best_by_brute_force(x: np.ndarray, y: np.ndarray, criterion: str, ordered: b
     return best
 
 
-@pytest.mark.parametrize("criterion", ["gini", "entropy", "squared_error", "absolute_error"])
-@pytest.mark.parametrize("ordered", [True, False])
-@pytest.mark.parametrize("seed", range(8))
-def test_one_cut_is_the_best_of_all(seed: int, ordered: bool, criterion: str) -> None:
-    rng, numbers = np.random.default_rng(seed), criterion.endswith("error")
-    x = rng.integers(0, 6, 40).astype(float)
-    x[rng.random(40) < 0.2 * (seed % 2)] = np.nan
-    y = rng.normal(size=40) + x % 3 if numbers else rng.integers(0, 2 + seed % 3, 40)
-    y = np.where(np.isnan(y), 1.5, y)
-    kind = DecisionTreeRegressor if numbers else DecisionTreeClassifier
+@settings(deadline=None)  # the first example compiles
+@given(
+    rows=st.lists(st.tuples(st.none() | st.integers(0, 5), st.integers(0, 4)), min_size=2, max_size=40),
+    criterion=st.sampled_from(["gini", "entropy", "squared_error", "absolute_error", "poisson"]),
+    ordered=st.booleans(),
+)
+def test_one_cut_is_the_best_of_all(rows: list[tuple[int | None, int]], ordered: bool, criterion: str) -> None:
+    x, y = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    y += criterion == "poisson"  # a part without events is no part there
+    assume(len(np.unique(y)) > 1 and len(np.unique(x)) > 1 and not np.isnan(x).all())
+    kind = DecisionTreeClassifier if criterion in ("gini", "entropy") else DecisionTreeRegressor
     model = kind(criterion=criterion, max_depth=1, categorical_features=None if ordered else [0]).fit(x[:, None], y)
-    leaf = model.apply(x[:, None])
-    codes = y if numbers else np.unique(y, return_inverse=True)[1]
-    found = sum(impurity_of(codes[leaf == node], criterion) for node in np.unique(leaf))
-    assert found == pytest.approx(best_by_brute_force(x, codes, criterion, ordered), rel=1e-9)
-    assert_allclose((model.tree_.impurity * model.tree_.weight)[1:].sum(), found)
+    leaf, whole = model.apply(x[:, None]), impurity_of(y, criterion)
+    found = sum(impurity_of(y[leaf == node], criterion) for node in np.unique(leaf))
+    least = min(best_by_brute_force(x, y, criterion, ordered), whole)  # where no cut gains there is none
+    assert found == pytest.approx(least, rel=1e-9, abs=1e-9)
+    risk = model.tree_.impurity * model.tree_.weight
+    assert risk[model.tree_.feature == LEAF].sum() == pytest.approx(found, abs=1e-9)
 
 
 @pytest.mark.parametrize("criterion", ["gini", "entropy"])
@@ -188,6 +194,33 @@ def test_monotone_changes_of_a_column_change_nothing() -> None:
         other = DecisionTreeClassifier(splitter=splitter).fit(np.exp(X), y)
         assert_array_equal(one.tree_.feature, other.tree_.feature)
         assert_array_equal(one.apply(X), other.apply(np.exp(X)))
+
+
+@pytest.mark.parametrize("name", [name for name in (*CLASSES, *NUMBERS) if name.split()[0] not in ("iris", "digits")])
+def test_the_order_of_columns_changes_nothing(name: str) -> None:
+    X, y = (CLASSES | NUMBERS)[name]()
+    kind = DecisionTreeClassifier if name in CLASSES else DecisionTreeRegressor
+    order = np.random.default_rng(0).permutation(X.shape[1])
+    one, other = (kind(max_depth=4).fit(rows, y) for rows in (X, X[:, order]))
+    assert one.tree_.n_nodes == other.tree_.n_nodes and one.get_depth() > 1
+    assert_allclose(other.tree_.impurity, one.tree_.impurity, rtol=1e-9, atol=1e-12)
+    assert_allclose(
+        other.predict(X[:, order]) if kind is DecisionTreeRegressor else other.predict_proba(X[:, order]),
+        one.predict(X) if kind is DecisionTreeRegressor else one.predict_proba(X),
+    )
+
+
+@pytest.mark.parametrize("name", [*CLASSES, *NUMBERS])
+def test_weights_are_repetitions(name: str) -> None:
+    X, y = (CLASSES | NUMBERS)[name]()
+    times = np.random.default_rng(0).integers(0, 4, len(y))
+    kind = DecisionTreeClassifier if name in CLASSES else DecisionTreeRegressor
+    weighted = kind(splitter="exact", max_depth=5).fit(X, y, times).tree_
+    repeated = kind(splitter="exact", max_depth=5).fit(np.repeat(X, times, axis=0), np.repeat(y, times)).tree_
+    for field in ("feature", "threshold", "left", "missing_left"):
+        assert_array_equal(getattr(weighted, field), getattr(repeated, field))
+    for field in ("weight", "value", "impurity"):
+        assert_allclose(getattr(weighted, field), getattr(repeated, field), rtol=1e-9, atol=1e-9)
 
 
 def test_histograms_of_few_values_are_exact() -> None:
