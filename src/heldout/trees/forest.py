@@ -315,8 +315,9 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
     n_estimators : int from 1 up or "auto", default 100
         B. "auto": trees are added until the out-of-bag error has settled, by the rule that `settling_` states; at most
         1,000.
-    criterion, splitter, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf, max_leaf_nodes,
-    min_impurity_decrease, monotonic_cst, categorical_features : as in `DecisionTreeClassifier`
+    criterion, splitter, max_depth, min_samples_split, min_samples_leaf : as in `DecisionTreeClassifier`
+    min_weight_fraction_leaf, max_leaf_nodes, min_impurity_decrease : as there
+    monotonic_cst, categorical_features : as there
     cuts : {"best", "random"}, default "best"
         "random": in each column that a node looks at, one cut at a value drawn between its least and greatest
         (extremely randomised trees).
@@ -513,9 +514,9 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
         How many columns a node looks at; 1.0 is all.
     leaf_members : bool, default False
         Keep which rows the leaves hold, which `predict_quantiles` needs.
-    n_estimators, splitter, cuts, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf,
-    max_leaf_nodes, min_impurity_decrease, bootstrap, max_samples, oob_score, monotonic_cst, categorical_features,
-    warm_start, time_limit, verbose, seed : as in `RandomForestClassifier`
+    n_estimators, splitter, cuts, max_depth, min_samples_split : as in `RandomForestClassifier`
+    min_samples_leaf, min_weight_fraction_leaf, max_leaf_nodes, min_impurity_decrease, bootstrap : as there
+    max_samples, oob_score, monotonic_cst, categorical_features, warm_start, time_limit, verbose, seed : as there
 
     Attributes
     ----------

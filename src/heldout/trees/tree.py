@@ -681,14 +681,15 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
     criterion : {"squared_error", "absolute_error", "poisson"}, default "squared_error"
         I; with "absolute_error" a leaf says the median, and categories are cut in the order of their means; "poisson",
         half the Poisson deviance, wants numbers that are not negative, and one above zero.
-    splitter, max_depth, min_samples_split, min_samples_leaf, min_weight_fraction_leaf, max_features, max_leaf_nodes,
-    min_impurity_decrease, ccp_alpha, prune, cv, rule, monotonic_cst, categorical_features, seed : as in
-        `DecisionTreeClassifier`; the errors are squared or absolute ones, or half the Poisson deviance
+    splitter, max_depth, min_samples_split, min_samples_leaf : as in `DecisionTreeClassifier`
+    min_weight_fraction_leaf, max_features, max_leaf_nodes, min_impurity_decrease, ccp_alpha : as there
+    prune, cv, rule : as there; the errors are squared or absolute ones, or half the Poisson deviance
+    monotonic_cst, categorical_features, seed : as there
 
     Attributes
     ----------
-    tree_, ccp_alpha_, pruning_, feature_importances_, categories_, missing_, max_features_, n_features_in_,
-    feature_names_in_ : as there
+    tree_, ccp_alpha_, pruning_, feature_importances_, categories_, missing_, max_features_ : as there
+    n_features_in_, feature_names_in_ : as there
     expected_value_ : float, what is predicted of a row of which nothing is known
 
     Raises
