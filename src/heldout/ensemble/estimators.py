@@ -240,7 +240,8 @@ class RandomSubspaceClassifier(_Classifiers):
     classes_ : array (K,), the class labels, sorted
     estimators_ : list of the fitted members; their classes are 0, ..., K - 1
     estimators_features_ : int array (B, k), the columns of each member, rising
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     Raises
     ------
@@ -372,8 +373,9 @@ class BaggingClassifier(_Classifiers):
 
     Attributes
     ----------
-    oob_score_ : float, the accuracy out of bag; oob_decision_function_ : float64 array (n, K), NaN for rows that every
-        member saw; diversity_ : VoteDiversity, of the same rows; with oob_score=True
+    oob_score_ : float, the accuracy out of bag
+    oob_decision_function_ : float64 array (n, K), NaN for rows that every member saw
+    diversity_ : VoteDiversity, of the same rows; all three with oob_score=True
     classes_, estimators_, estimators_features_, n_features_in_, feature_names_in_ : as in `RandomSubspaceClassifier`
 
     Raises
@@ -446,8 +448,9 @@ class BaggingRegressor(_Regressors):
 
     Attributes
     ----------
-    oob_score_ : float, R^2 out of bag; oob_prediction_ : float64 array (n,), NaN for rows that every member saw;
-        diversity_ : NumberDiversity, of the same rows; with oob_score=True
+    oob_score_ : float, R^2 out of bag
+    oob_prediction_ : float64 array (n,), NaN for rows that every member saw
+    diversity_ : NumberDiversity, of the same rows; all three with oob_score=True
     estimators_, estimators_features_, n_features_in_, feature_names_in_ : as in `RandomSubspaceClassifier`
 
     Raises

@@ -40,7 +40,8 @@ class OneVsOneClassifier(Reduction):
     classes_ : array (K,), the class labels, sorted
     estimators_ : list of the fitted classifiers, for (0, 1), (0, 2), ... ; 1 stands for the second class of the pair
     properties_ : Properties, what each was trained on and what it took; it prints as a table
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     Raises
     ------

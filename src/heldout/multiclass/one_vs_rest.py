@@ -34,7 +34,8 @@ class OneVsRestClassifier(Reduction):
     classes_ : array (K,), the class labels, sorted
     estimators_ : list of the fitted classifiers, one for each class (for two classes one: for the second)
     properties_ : Properties, what each was trained on and what it took; it prints as a table
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     Raises
     ------

@@ -254,8 +254,10 @@ class NearestNeighborsClassifier(ClassifierMixin, _Neighbors):  # type: ignore[m
     n_neighbors_ : int, k
     choice_ : KChoice, the errors of all k, with `plot()`; after n_neighbors="auto" only
     index_ : Index, the training rows (with a weight above zero) as they are searched
-    effective_metric_ : str; n_samples_fit_ : int
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    effective_metric_ : str
+    n_samples_fit_ : int
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     A `sample_weight` of 2 is the same row twice: k counts weights, and of the last row only what is wanted counts.
 

@@ -348,12 +348,13 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
     classes_ : array (K,), the class labels, sorted
     estimators_ : list of Tree
     feature_importances_ : float64 array (p,)
-    oob_score_ : float, the accuracy out of bag; oob_decision_function_ : float64 array (n, K), NaN for rows that every
-        tree saw; with oob_score=True
+    oob_score_ : float, the accuracy out of bag
+    oob_decision_function_ : float64 array (n, K), NaN for rows that every tree saw; both with oob_score=True
     settling_ : Settling, the out-of-bag error by the number of trees, with n_estimators="auto"; it prints and plots
     categories_ : dict from the number of a column to its categories
     max_features_ : int
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     Raises
     ------
@@ -520,8 +521,8 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
 
     Attributes
     ----------
-    oob_score_ : float, R^2 out of bag; oob_prediction_ : float64 array (n,), NaN for rows that every tree saw; with
-        oob_score=True
+    oob_score_ : float, R^2 out of bag
+    oob_prediction_ : float64 array (n,), NaN for rows that every tree saw; both with oob_score=True
     estimators_, feature_importances_, settling_, categories_, max_features_, n_features_in_, feature_names_in_ : as in
         `RandomForestClassifier`
 

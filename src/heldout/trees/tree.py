@@ -552,7 +552,8 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
     missing_ : bool array (p,), the columns with missing values among the training rows
     max_features_ : int
     expected_value_ : float64 array (K,), what is said of a row of which nothing is known
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     Raises
     ------
