@@ -21,7 +21,8 @@ from heldout.ensemble.diversity import (
 from heldout.ensemble.members import Ensemble, Lots, part_of, plain, rows_of, weights_of
 from heldout.errors import InputError, suggest
 from heldout.linear.states import labels_from_state, labels_to_state
-from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor, is_share, is_whole, labels_of, numbers_of
+from heldout.trees.base import is_share, is_whole, labels_of, numbers_of
+from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 if TYPE_CHECKING:
     from heldout.persist import State

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 from heldout.errors import InputError, suggest
 from heldout.linear.blocks import allowed_threads, one_blas_thread
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
-from heldout.trees.tree import is_share, is_whole, n_columns_tried
+from heldout.trees.base import is_share, is_whole, n_columns_tried
 
 if TYPE_CHECKING:
     from heldout.persist import State

@@ -26,14 +26,7 @@ from heldout.linear.states import (
     row_weights,
 )
 from heldout.progress import shown_progress
-from heldout.trees.binning import bin_columns
-from heldout.trees.building import Limits, Target, build
-from heldout.trees.columns import categories_from_state, rows_of
-from heldout.trees.grove import Grove
-from heldout.trees.members import Members
-from heldout.trees.nodes import Tree
-from heldout.trees.out_of_bag import CHECKS, OutOfBag, Residuals, Settling, no_checks
-from heldout.trees.tree import (
+from heldout.trees.base import (
     CLASS_CRITERIA,
     NUMBER_CRITERIA,
     TreeBase,
@@ -47,6 +40,13 @@ from heldout.trees.tree import (
     parameters_to_state,
     shares_of,
 )
+from heldout.trees.binning import bin_columns
+from heldout.trees.building import Limits, Target, build
+from heldout.trees.columns import categories_from_state, rows_of
+from heldout.trees.grove import Grove
+from heldout.trees.members import Members
+from heldout.trees.nodes import Tree
+from heldout.trees.out_of_bag import CHECKS, OutOfBag, Residuals, Settling, no_checks
 
 if TYPE_CHECKING:
     from heldout.ensemble.diversity import NumberDiversity, VoteDiversity
