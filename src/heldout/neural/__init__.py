@@ -1,0 +1,1 @@
+"""Neural networks: layers, losses, backpropagation made visible, training, estimators. On JAX and Optax."""

@@ -1,0 +1,100 @@
+"""The contract of a layer: hyperparameters only; weights and running statistics live outside, in plain dicts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from heldout.errors import InputError
+
+if TYPE_CHECKING:
+    from heldout.neural.summary import Summary
+
+Array: TypeAlias = jax.Array
+Params: TypeAlias = dict[str, Any]  # nested, arrays at the leaves
+State: TypeAlias = dict[str, Any]  # likewise: what is learned without a gradient
+Shape: TypeAlias = tuple[int, ...]  # without the batch
+Key: TypeAlias = Any  # a key of jax.random, or None where nothing is drawn
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """A layer of a network, as a frozen dataclass of its hyperparameters: hashable, and writable as JSON.
+
+    Subclasses give `apply`, and `init` and `out_shape` where they have weights or change the shape. The batch is the
+    first axis of every array and stands in no shape. Only `train` tells training from evaluation.
+    """
+
+    @property
+    def random(self) -> bool:
+        """Whether `apply` draws random numbers in training."""
+        return False
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
+        """Fresh weights, and the state that is learned without a gradient."""
+        return {}, {}
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        """The shape of one row's output; InputError where `in_shape` does not fit."""
+        return in_shape
+
+    @abstractmethod
+    def apply(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State]:
+        """The output for a batch `x`, and the state after it."""
+
+    def backward(
+        self, params: Params, state: State, x: Array, upstream: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Params, Array]:
+        """The loss's gradient by the weights and by `x`, from its gradient `upstream` by the output.
+
+        Here by automatic differentiation of `apply`; layers whose derivation is in the books override it.
+        """
+        _, pull, _ = jax.vjp(lambda p, x: self.apply(p, state, x, train=train, key=key), params, x, has_aux=True)
+        by_params, by_x = pull(upstream)
+        return by_params, by_x
+
+    def summary(self, in_shape: Shape) -> Summary:
+        """Shapes, parameters and memory of the layers, as a table that prints.
+
+        >>> from heldout.neural.layers import Dense, ReLU, Sequential
+        >>> Sequential(Dense(3), ReLU(), Dense(1)).summary((2,))
+        13 parameters, 52 bytes in single precision
+        ------------------------------------------------------
+        layer    output shape  parameters  activations per row
+        ------------------------------------------------------
+        dense_1           (3)           9                    3
+        relu_1            (3)           0                    3
+        dense_2           (1)           4                    1
+        ------------------------------------------------------
+        """
+        from heldout.neural.summary import summarise
+
+        return summarise(self, in_shape)
+
+
+def float_type() -> Any:
+    """The type of fresh weights: float32, or float64 under `jax.enable_x64`."""
+    return jnp.zeros(()).dtype
+
+
+def kind_of(layer: Layer) -> str:
+    """What a layer is called by in names: "dense", "batchnorm"."""
+    return type(layer).__name__.lower()
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape without its batch: "(3)", "(28, 28, 1)"."""
+    return f"({', '.join(map(str, shape))})"
+
+
+def check_whole(layer: Layer, **values: Any) -> None:
+    """InputError unless every value is a whole number above 0."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{name} of {type(layer).__name__} is {value!r} and must be a whole number above 0.")

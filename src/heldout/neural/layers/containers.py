@@ -1,0 +1,270 @@
+"""Layers made of layers: one after the other, side by side, and around a shortcut."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from heldout.errors import InputError, suggest
+from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, kind_of, shape_text
+
+
+@dataclass(frozen=True, init=False)
+class Sequential(Layer):
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    *layers : layers
+
+    Each is known by its kind and number, as "dense_1", "relu_1", "dense_2", in weights, summaries and findings.
+
+    Raises
+    ------
+    InputError : something is no layer; at `out_shape`, a layer does not take what the one before it gives.
+
+    Examples
+    --------
+    >>> from heldout.neural.layers import Dense, ReLU, Tanh
+    >>> network = Sequential(Dense(128), ReLU(), Dense(10))
+    >>> network.names
+    ('dense_1', 'relu_1', 'dense_2')
+    >>> network.out_shape((784,))
+    (10,)
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        _check_layers(self, layers)
+        object.__setattr__(self, "layers", layers)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each layer is called."""
+        return names_of(self.layers)
+
+    @property
+    def random(self) -> bool:
+        return any(layer.random for layer in self.layers)
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
+        params: Params = {}
+        states: State = {}
+        for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
+            made, state = layer.init(None if key is None else jax.random.fold_in(key, i), in_shape)
+            params |= {name: made} if made else {}
+            states |= {name: state} if state else {}
+            in_shape = layer.out_shape(in_shape)
+        return params, states
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        for name, layer in zip(self.names, self.layers, strict=True):
+            try:
+                in_shape = layer.out_shape(in_shape)
+            except InputError as error:
+                raise error if " (layer " in str(error) else InputError(f"{error} (layer {name})") from None
+        return in_shape
+
+    def apply(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State]:
+        after: State = {}
+        for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
+            own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
+            x, new = layer.apply(params.get(name, {}), state.get(name, {}), x, train=train, key=own)
+            after |= {name: new} if new else {}
+        return x, after
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    r"""A layer around a shortcut: y = x + f(x), or y = g(x) + f(x) with a shortcut g.
+
+    The gradient passes the shortcut undiminished, which lets deep networks be trained.
+
+    Parameters
+    ----------
+    layer : layer
+        f, whose output has the shape of the shortcut's.
+    shortcut : layer, default None
+        g, a Dense layer, say, where f changes the shape; None passes x as it is.
+
+    Raises
+    ------
+    InputError : the two shapes differ.
+
+    References
+    ----------
+    K. He and others, Deep Residual Learning for Image Recognition, CVPR 2016, equations 1 and 2.
+
+    Examples
+    --------
+    >>> from heldout.neural.layers import Dense, ReLU, Tanh
+    >>> Residual(Sequential(Dense(4), ReLU(), Dense(2))).out_shape((2,))
+    (2,)
+    """
+
+    layer: Layer
+    shortcut: Layer | None = None
+
+    @property
+    def random(self) -> bool:
+        return self.layer.random or (self.shortcut is not None and self.shortcut.random)
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
+        return _init_branches(self._branches, key, in_shape)
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        out = self.layer.out_shape(in_shape)
+        beside = in_shape if self.shortcut is None else self.shortcut.out_shape(in_shape)
+        if out != beside:
+            raise InputError(
+                f"Residual adds {shape_text(out)} to a shortcut of {shape_text(beside)}: give the two one shape, "
+                "with shortcut=Dense(...) say."
+            )
+        return out
+
+    def apply(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State]:
+        outputs, after = _apply_branches(self._branches, params, state, x, train, key)
+        return outputs[0] + (x if self.shortcut is None else outputs[1]), after
+
+    @property
+    def _branches(self) -> dict[str, Layer]:
+        return {"layer": self.layer} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
+
+
+@dataclass(frozen=True, init=False)
+class Parallel(Layer):
+    """Layers side by side on the same input, their outputs joined.
+
+    Parameters
+    ----------
+    *layers : layers
+    join : {"concatenate", "sum", "mean", "product"}, default "concatenate"
+        How: along the last axis, or number by number.
+
+    Raises
+    ------
+    InputError : the outputs' shapes do not fit together.
+
+    Examples
+    --------
+    >>> from heldout.neural.layers import Dense, ReLU, Tanh
+    >>> Parallel(Dense(3), Sequential(Dense(8), Tanh(), Dense(5))).out_shape((2,))
+    (8,)
+    """
+
+    layers: tuple[Layer, ...]
+    join: str
+
+    def __init__(self, *layers: Layer, join: str = "concatenate") -> None:
+        _check_layers(self, layers)
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "join", join)
+
+    def __repr__(self) -> str:
+        return f"Parallel({', '.join(map(repr, self.layers))}, join={self.join!r})"
+
+    @property
+    def random(self) -> bool:
+        return any(layer.random for layer in self.layers)
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
+        return _init_branches(self._branches, key, in_shape)
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if self.join not in JOINS:
+            raise InputError(f"There is no join {self.join!r}.{suggest(str(self.join), JOINS)}")
+        shapes = [layer.out_shape(in_shape) for layer in self.layers]
+        listed = ", ".join(map(shape_text, shapes))
+        if self.join != "concatenate":
+            if len(set(shapes)) > 1:
+                raise InputError(f"Parallel cannot take the {self.join} of outputs of the shapes {listed}.")
+            return shapes[0]
+        if not all(shapes) or len({shape[:-1] for shape in shapes}) > 1:
+            raise InputError(f"Parallel cannot join {listed}: all axes but the last must agree.")
+        return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+
+    def apply(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State]:
+        outputs, after = _apply_branches(self._branches, params, state, x, train, key)
+        return JOINS[self.join](outputs), after
+
+    @property
+    def _branches(self) -> dict[str, Layer]:
+        return dict(zip(names_of(self.layers), self.layers, strict=True))
+
+
+def _concatenate(outputs: list[Array]) -> Array:
+    return jnp.concatenate(outputs, axis=-1)
+
+
+def _sum(outputs: list[Array]) -> Array:
+    return sum(outputs[1:], outputs[0])
+
+
+def _mean(outputs: list[Array]) -> Array:
+    return _sum(outputs) / len(outputs)
+
+
+def _product(outputs: list[Array]) -> Array:
+    product = outputs[0]
+    for output in outputs[1:]:
+        product = product * output
+    return product
+
+
+JOINS = {"concatenate": _concatenate, "sum": _sum, "mean": _mean, "product": _product}
+
+
+def names_of(layers: tuple[Layer, ...]) -> tuple[str, ...]:
+    """Kind and number of each layer: "dense_1", "relu_1", "dense_2"."""
+    seen: Counter[str] = Counter()
+    names = []
+    for layer in layers:
+        seen[kind_of(layer)] += 1
+        names.append(f"{kind_of(layer)}_{seen[kind_of(layer)]}")
+    return tuple(names)
+
+
+def _check_layers(container: Layer, layers: tuple[object, ...]) -> None:
+    name = type(container).__name__
+    if not layers:
+        raise InputError(f"{name} needs at least one layer.")
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            hint = f"; write {layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Layer) else ""
+            raise InputError(f"{name} is made of layers, and {layer!r} is none{hint}.")
+
+
+def _init_branches(branches: dict[str, Layer], key: Key, in_shape: Shape) -> tuple[Params, State]:
+    params: Params = {}
+    states: State = {}
+    for i, (name, layer) in enumerate(branches.items()):
+        made, state = layer.init(None if key is None else jax.random.fold_in(key, i), in_shape)
+        params |= {name: made} if made else {}
+        states |= {name: state} if state else {}
+    return params, states
+
+
+def _apply_branches(
+    branches: dict[str, Layer], params: Params, state: State, x: Array, train: bool, key: Key
+) -> tuple[list[Array], State]:
+    outputs: list[Array] = []
+    after: State = {}
+    for i, (name, layer) in enumerate(branches.items()):
+        own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
+        y, new = layer.apply(params.get(name, {}), state.get(name, {}), x, train=train, key=own)
+        outputs.append(y)
+        after |= {name: new} if new else {}
+    return outputs, after

@@ -1,0 +1,64 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from heldout.errors import InputError
+from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    r"""Dropout: in training each number is set to 0 with probability p, and what stays is scaled up.
+
+    .. math:: a = \frac{m \odot x}{1 - p}, \qquad m \sim \text{Bernoulli}(1 - p)
+
+    So its mean is x, and in evaluation the layer does nothing. The classic form leaves the training alone and scales
+    by 1 - p in evaluation: the same network, with its weights multiplied by 1 - p.
+
+    Parameters
+    ----------
+    rate : float, 0 or more and below 1, default 0.5
+        p, the share that is set to 0.
+
+    Raises
+    ------
+    InputError : `rate` is out of range, or training without a key.
+
+    References
+    ----------
+    N. Srivastava and others, Dropout, Journal of Machine Learning Research 15, 2014, section 4 and section 10.
+
+    Examples
+    --------
+    >>> x = jnp.ones((1, 8))
+    >>> Dropout(0.5).apply({}, {}, x)[0].tolist()
+    [[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]]
+    >>> sorted(set(Dropout(0.5).apply({}, {}, x, train=True, key=jax.random.key(0))[0][0].tolist()))
+    [0.0, 2.0]
+    """
+
+    rate: float = 0.5
+
+    @property
+    def random(self) -> bool:
+        return self.rate > 0.0
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if not 0.0 <= self.rate < 1.0:
+            raise InputError(f"rate of Dropout is {self.rate!r} and must be 0 or more and below 1.")
+        return in_shape
+
+    def apply(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State]:
+        if not train or self.rate == 0.0:
+            return x, state
+        if key is None:
+            raise InputError("Dropout draws random numbers in training: give apply a key.")
+        stays = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
+        return jnp.where(stays, x / (1.0 - self.rate), 0.0), state

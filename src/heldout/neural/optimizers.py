@@ -1,0 +1,95 @@
+"""Optimizers: which step is taken along a gradient. The rules are Optax's; the learning rate comes from a schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from heldout.errors import InputError, suggest
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    r"""One of Optax's update rules, without its learning rate α.
+
+    With g the gradient, u the direction and :math:`\theta \leftarrow \theta - \alpha u`:
+
+    - "sgd": u = g
+    - "momentum": v = μ v + g, u = v (Polyak 1964)
+    - "nesterov": v = μ v + g, u = g + μ v (Nesterov 1983, in the form of Sutskever and others 2013)
+    - "rmsprop": s = β₂ s + (1 - β₂) g², u = g / (√s + ε) (Tieleman and Hinton 2012)
+    - "adam": :math:`u = \hat m / (\sqrt{\hat v} + \varepsilon)`, m and v being averages of g and g² with decays β₁ and
+      β₂, freed from their bias at the start (Kingma and Ba 2015, algorithm 1)
+    - "adamw": Adam, and u + λ θ with `weight_decay` λ that the averages do not see (Loshchilov and Hutter 2019,
+      algorithm 2)
+
+    Parameters
+    ----------
+    name : one of these, default "adam"
+    momentum : float from 0 to below 1, default 0.9
+        μ.
+    beta_1, beta_2 : float from 0 to below 1, default 0.9 and 0.999
+    epsilon : float above 0, default 1e-8
+    weight_decay : float, 0 or more, default 0.0
+        λ; it goes with every rule, and to weight matrices only, not to biases and scales.
+    clip_norm : float above 0, default None
+        A gradient that is longer (all weights together) is shortened to it (Pascanu and others 2013, algorithm 1).
+
+    Raises
+    ------
+    InputError : an unknown name, or a number out of range.
+
+    >>> Optimizer("adamw", weight_decay=0.01).name
+    'adamw'
+    """
+
+    name: str = "adam"
+    momentum: float = 0.9
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise InputError(f"There is no optimizer {self.name!r}.{suggest(str(self.name), OPTIMIZERS)}")
+        for name in ("momentum", "beta_1", "beta_2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"{name} is {getattr(self, name)!r} and must be from 0 to below 1.")
+        if not 0.0 < self.epsilon < math.inf:
+            raise InputError(f"epsilon is {self.epsilon!r} and must be above 0.")
+        if not 0.0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay is {self.weight_decay!r} and must be a finite number, 0 or more.")
+        if self.clip_norm is not None and not self.clip_norm > 0.0:
+            raise InputError(f"clip_norm is {self.clip_norm!r} and must be above 0, or None.")
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The direction u from the gradient, as Optax has it."""
+        steps = [OPTIMIZERS[self.name](self)]
+        if self.clip_norm is not None:
+            steps.insert(0, optax.clip_by_global_norm(self.clip_norm))
+        if self.weight_decay:
+            steps.append(optax.add_decayed_weights(self.weight_decay, mask=are_matrices))
+        return optax.chain(*steps) if len(steps) > 1 else steps[0]
+
+
+OPTIMIZERS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
+    "sgd": lambda own: optax.identity(),
+    "momentum": lambda own: optax.trace(own.momentum),
+    "nesterov": lambda own: optax.trace(own.momentum, nesterov=True),
+    "rmsprop": lambda own: optax.scale_by_rms(own.beta_2, own.epsilon, eps_in_sqrt=False),
+    "adam": lambda own: optax.scale_by_adam(own.beta_1, own.beta_2, own.epsilon),
+    "adamw": lambda own: optax.scale_by_adam(own.beta_1, own.beta_2, own.epsilon),
+}
+
+
+def are_matrices(params: Any) -> Any:
+    """True at weights with two axes or more: what is penalised and decays; biases, scales and shifts are not."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
