@@ -80,13 +80,43 @@ class Optimizer:
         return optax.chain(*steps) if len(steps) > 1 else steps[0]
 
 
+def adam(beta_1: float, beta_2: float, epsilon: float) -> optax.GradientTransformation:
+    r"""Optax's `scale_by_adam`, with the two corrections of the bias drawn into factors of the whole step.
+
+    .. math:: u = \frac{m \, c / (1 - \beta_1^t)}{\sqrt v + \varepsilon c}, \qquad c = \sqrt{1 - \beta_2^t}
+
+    It is the same number (Kingma and Ba 2015, the remark on efficiency in section 2) for one division a weight instead
+    of three.
+    """
+
+    def init(params: optax.Params) -> optax.ScaleByAdamState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(
+        gradients: optax.Updates, memory: optax.ScaleByAdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
+        count = memory.count + 1
+        m = jax.tree.map(lambda m, g: beta_1 * m + (1.0 - beta_1) * g, memory.mu, gradients)
+        v = jax.tree.map(lambda v, g: beta_2 * v + (1.0 - beta_2) * g * g, memory.nu, gradients)
+        t = count.astype(jnp.zeros(()).dtype)
+        correction = jnp.sqrt(1.0 - beta_2**t)
+        factor = correction / (1.0 - beta_1**t)
+        updates = jax.tree.map(
+            lambda m, v: (factor.astype(m.dtype) * m) / (jnp.sqrt(v) + (epsilon * correction).astype(m.dtype)), m, v
+        )
+        return updates, optax.ScaleByAdamState(count, m, v)
+
+    return optax.GradientTransformation(init, update)
+
+
 OPTIMIZERS: dict[str, Callable[[Optimizer], optax.GradientTransformation]] = {
     "sgd": lambda own: optax.identity(),
     "momentum": lambda own: optax.trace(own.momentum),
     "nesterov": lambda own: optax.trace(own.momentum, nesterov=True),
     "rmsprop": lambda own: optax.scale_by_rms(own.beta_2, own.epsilon, eps_in_sqrt=False),
-    "adam": lambda own: optax.scale_by_adam(own.beta_1, own.beta_2, own.epsilon),
-    "adamw": lambda own: optax.scale_by_adam(own.beta_1, own.beta_2, own.epsilon),
+    "adam": lambda own: adam(own.beta_1, own.beta_2, own.epsilon),
+    "adamw": lambda own: adam(own.beta_1, own.beta_2, own.epsilon),
 }
 
 

@@ -1,0 +1,94 @@
+"""A loss that is not a number any more: at which step, in which layer, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heldout.neural.layers.base import Array, Key, Layer, Params, State
+from heldout.neural.layers.containers import Sequential
+from heldout.neural.program import Carried, Outcome, Rows, batch_of, order_and_key, read, rows_at
+from heldout.words import number
+
+if TYPE_CHECKING:
+    from heldout.neural.train import Trainer
+
+LARGE = 1e4  # of an input that was hardly standardised
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where a training broke off: its step, counted from 1 over all epochs, its layer, and the likely cause."""
+
+    step: int
+    layer: str | None
+    cause: str
+
+    def __str__(self) -> str:
+        where = f", first in layer {self.layer}" if self.layer else ""
+        return f"Training broke off: at step {self.step} the loss was no finite number{where}. {self.cause}"
+
+    @classmethod
+    def in_validation(cls, epoch: int) -> Failure:
+        """The validation rows alone gave a loss that is not finite."""
+        return cls(
+            epoch + 1,
+            None,
+            "It was that of the validation rows, after the epoch of this number: they hold values far from those of "
+            "the training rows, or the weights have grown; lower learning_rate, and look at the validation rows.",
+        )
+
+
+def find_failure(
+    trainer: Trainer, start: Carried, chunk: Rows, rates: Any, outcome: Outcome, tag: int, done: int
+) -> Failure:
+    """The epoch once more up to the step before the last, and there layer by layer."""
+    plan, made = trainer.plan, int(outcome.steps)
+    broken = made - 1  # the step whose loss is not finite, counted from 0 in this chunk
+    before = trainer.run(start, chunk, rates, broken, tag).carried
+    size = min(plan.batch_size, len(chunk.w))
+    order, for_layers = order_and_key(jax.random.key(plan.seed), np.int32(tag), len(chunk.w))
+    batch = chunk if size >= len(chunk.w) else rows_at(chunk, batch_of(order, np.int32(broken), size))
+    key = jax.random.fold_in(for_layers, broken) if trainer.network.random else None
+    x = read(batch.x, trainer.scaling, batch.w.dtype)
+    epoch = tag // len(trainer.source.chunk_sizes())
+    total = epoch * trainer.steps_per_epoch() + done + broken + 1
+    if not bool(jnp.isfinite(x).all()):
+        return Failure(total, None, "The inputs hold values too large for their type: rescale them.")
+    layer = _first_infinite_weights(trainer.network, before.params) or _first_infinite_output(
+        trainer.network, before.params, before.state, x, key
+    )
+    losses = np.asarray(outcome.losses[: max(broken, 1)], np.float64)
+    rate = float(rates[min(broken, len(rates) - 1)])
+    largest = float(jnp.abs(x).max())
+    if largest > LARGE:
+        return Failure(total, layer, f"Inputs are as large as {number(largest)}: standardise them.")
+    course = f"the mini-batches' loss went from {number(float(losses[0]))} to {number(float(losses[-1]))} before it"
+    advice = f"The learning rate of {rate:.3g} is likely too high ({course}): lower it, or set clip_norm."
+    return Failure(total, layer, advice)
+
+
+def _first_infinite_weights(network: Layer, params: Params) -> str | None:
+    names = network.names if isinstance(network, Sequential) else tuple(params)
+    for name in names:
+        leaves = jax.tree.leaves(params.get(name, {}))
+        if not all(bool(jnp.isfinite(leaf).all()) for leaf in leaves):
+            return str(name)
+    return None
+
+
+def _first_infinite_output(network: Layer, params: Params, state: State, x: Array, key: Key) -> str | None:
+    """The first layer of the chain whose output in training mode is not finite; the last where all are."""
+    if not isinstance(network, Sequential):
+        return None
+    for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
+        own = jax.random.fold_in(key, i) if layer.random and key is not None else None
+        x, _ = layer.apply(params.get(name, {}), state.get(name, {}), x, train=True, key=own)
+        if not bool(jnp.isfinite(x).all()):
+            inner = _first_infinite_output(layer, params.get(name, {}), state.get(name, {}), x, own)
+            return f"{name}.{inner}" if inner else name
+    return network.names[-1]

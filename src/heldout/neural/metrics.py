@@ -1,0 +1,33 @@
+"""What is told of each epoch beside the loss: a number a row, whose weighted mean is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from heldout.neural.layers.base import Array
+
+
+def accuracy(outputs: Array, codes: Array) -> Array:
+    """1 where the highest score, or the sign of a single one, is that of the row's class."""
+    if outputs.shape[-1] == 1:
+        return ((outputs[:, 0] > 0) == (codes.reshape(-1) > 0.5)).astype(outputs.dtype)
+    return (outputs.argmax(axis=-1) == codes).astype(outputs.dtype)
+
+
+def label_accuracy(outputs: Array, targets: Array) -> Array:
+    """The share of a row's yes-or-no questions that are answered rightly."""
+    return ((outputs > 0) == (targets > 0.5)).astype(outputs.dtype).mean(axis=-1)
+
+
+def squared_error(outputs: Array, targets: Array) -> Array:
+    """The mean squared error of a row's outputs."""
+    return jnp.square(outputs - targets).mean(axis=-1)
+
+
+METRICS: dict[str, Callable[[Array, Array], Array]] = {
+    "accuracy": accuracy,
+    "label_accuracy": label_accuracy,
+    "squared_error": squared_error,
+}

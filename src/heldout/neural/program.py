@@ -1,0 +1,211 @@
+"""What is compiled: an epoch of optimizer steps as one program, and the passes that judge and predict.
+
+Everything that may change from fit to fit without compiling anew comes as an argument: rates, penalties, how many
+steps, the seed. What a program is compiled for is in its `Recipe` and in the arrays' shapes.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State
+from heldout.neural.losses import Loss
+from heldout.neural.metrics import METRICS
+from heldout.neural.optimizers import Optimizer, are_matrices
+
+BLOCK = 2**18  # numbers a block of rows may hold where rows are only judged or predicted
+LEAST_BLOCK, MOST_BLOCK = 64, 4096  # rows
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an epoch is compiled for."""
+
+    network: Layer
+    loss: Loss
+    metric: str
+    optimizer: Optimizer
+    batch_size: int
+    penalised: bool
+
+
+class Rows(NamedTuple):
+    """Rows on the device: inputs (n, ...) of any numeric type, targets (n, ...), weights (n,) of mean 1."""
+
+    x: Any
+    y: Any
+    w: Any
+
+
+class Scaling(NamedTuple):
+    """Inputs are read as (x - shift) · factor."""
+
+    shift: Any
+    factor: Any
+
+
+class Carried(NamedTuple):
+    """What one step hands to the next."""
+
+    params: Params
+    state: State
+    memory: Any  # the optimizer's
+
+
+class Sums(NamedTuple):
+    """Over rows: weighted losses, weighted metric, weights."""
+
+    loss: Any
+    metric: Any
+    weight: Any
+
+
+class Outcome(NamedTuple):
+    """Some steps: what they leave, their sums in training mode, how many were made, and each one's mean loss.
+
+    The last loss is not finite where they broke off.
+    """
+
+    carried: Carried
+    sums: Sums
+    steps: Any
+    losses: Any
+
+
+def read(x: Array, scaling: Scaling | None, dtype: Any) -> Array:
+    """Inputs as the network gets them."""
+    x = x.astype(dtype)
+    return x if scaling is None else (x - scaling.shift) * scaling.factor
+
+
+def batch_loss(
+    recipe: Recipe, params: Params, state: State, rows: Rows, scaling: Scaling | None, key: Key
+) -> tuple[Array, tuple[State, Sums]]:
+    """The mean loss of a mini-batch in training mode; beside it the state after it, and the sums."""
+    x = read(rows.x, scaling, rows.w.dtype)
+    outputs, after = recipe.network.apply(params, state, x, train=True, key=key)
+    losses = recipe.loss(outputs, rows.y)
+    metric = METRICS[recipe.metric](outputs, rows.y)
+    sums = Sums((losses * rows.w).sum(), (metric * rows.w).sum(), rows.w.sum())
+    return sums.loss / rows.w.shape[0], (after, sums)
+
+
+def penalised(gradients: Params, params: Params, penalties: Array) -> Params:
+    """The gradients of the loss and of l1 Σ|W| + l2/2 Σ W², over all weight matrices W."""
+    changed: Params = jax.tree.map(
+        lambda g, p, matrix: g + penalties[0] * jnp.sign(p) + penalties[1] * p if matrix else g,
+        gradients,
+        params,
+        are_matrices(params),
+    )
+    return changed
+
+
+class Going(NamedTuple):
+    """What the loop over the steps carries."""
+
+    step: Array
+    loss: Array
+    carried: Carried
+    sums: Sums
+    losses: Array
+
+
+def order_and_key(key: Key, number: Any, n: int) -> tuple[Array, Key]:
+    """The order in which an epoch takes its rows, and the key of what its layers draw."""
+    for_order, for_layers = jax.random.split(jax.random.fold_in(key, number))
+    return jnp.argsort(jax.random.bits(for_order, (n,), jnp.uint32)), for_layers
+
+
+def batch_of(order: Array, i: Any, size: int) -> Array:
+    """The rows of mini-batch `i`; the last one is filled up from the first."""
+    return order[(i * size + jnp.arange(size)) % len(order)]
+
+
+def rows_at(rows: Rows, taken: Array) -> Rows:
+    return Rows(rows.x[taken], rows.y[taken], rows.w[taken])
+
+
+@functools.partial(jax.jit, static_argnames=("recipe",))
+def run_epoch(
+    recipe: Recipe,
+    carried: Carried,
+    rows: Rows,
+    scaling: Scaling | None,
+    rates: Array,
+    penalties: Array,
+    steps: Array,
+    key: Key,
+    number: Array,
+) -> Outcome:
+    """`steps` optimizer steps on mini-batches of `rows` drawn here, without replacement.
+
+    Where the batch size does not divide the rows, the last batch is filled up from the first. Breaks off at the first
+    loss that is not finite. `number` is that of the epoch: the same key and number draw the same batches.
+    """
+    n, size = rows.w.shape[0], recipe.batch_size
+    order, for_layers = order_and_key(key, number, n)
+    transformation = recipe.optimizer.transformation()
+    gradient = jax.value_and_grad(functools.partial(batch_loss, recipe), has_aux=True)
+
+    def step(at: Going) -> Going:
+        i, _, now, sums, losses = at
+        batch = rows if size >= n else rows_at(rows, batch_of(order, i, size))
+        drawn = jax.random.fold_in(for_layers, i) if recipe.network.random else None
+        (loss, (state, new)), gradients = gradient(now.params, now.state, batch, scaling, drawn)
+        if recipe.penalised:
+            gradients = penalised(gradients, now.params, penalties)
+        updates, memory = transformation.update(gradients, now.memory, now.params)
+        params = jax.tree.map(lambda p, u: p - rates[i] * u, now.params, updates)
+        sums = Sums(*(a + b for a, b in zip(sums, new, strict=True)))
+        return Going(i + 1, loss, Carried(params, state, memory), sums, losses.at[i].set(loss))
+
+    zero = jnp.zeros((), rows.w.dtype)
+    start = Going(jnp.zeros((), jnp.int32), zero, carried, Sums(zero, zero, zero), jnp.zeros_like(rates))
+    end = jax.lax.while_loop(lambda at: (at.step < steps) & jnp.isfinite(at.loss), step, start)
+    return Outcome(end.carried, end.sums, end.step, end.losses)
+
+
+def memory_of(optimizer: Optimizer, params: Params) -> optax.OptState:
+    """What the optimizer remembers before the first step."""
+    return optimizer.transformation().init(params)
+
+
+def block_rows(shape: Shape, n: int) -> int:
+    """How many rows are judged or predicted at once."""
+    numbers = max(1, functools.reduce(lambda a, b: a * b, shape, 1))
+    most = min(max(BLOCK // numbers, LEAST_BLOCK), MOST_BLOCK)
+    return min(most, max(n, 1))
+
+
+@functools.partial(jax.jit, static_argnames=("network", "loss", "metric"))
+def judge(
+    network: Layer, loss: Loss, metric: str, params: Params, state: State, rows: Rows, scaling: Scaling | None
+) -> Sums:
+    """The sums over `rows` in evaluation mode, block by block."""
+    n = rows.w.shape[0]
+    size = block_rows(rows.x.shape[1:], n)
+
+    def add(i: Array, sums: Sums) -> Sums:
+        at = i * size + jnp.arange(size)
+        taken = jnp.minimum(at, n - 1)
+        outputs, _ = network.apply(params, state, read(rows.x[taken], scaling, rows.w.dtype))
+        w = jnp.where(at < n, rows.w[taken], 0.0)
+        new = ((loss(outputs, rows.y[taken]) * w).sum(), (METRICS[metric](outputs, rows.y[taken]) * w).sum(), w.sum())
+        return Sums(*(a + b for a, b in zip(sums, new, strict=True)))
+
+    zero = jnp.zeros((), rows.w.dtype)
+    sums: Sums = jax.lax.fori_loop(0, -(-n // size), add, Sums(zero, zero, zero))
+    return sums
+
+
+@functools.partial(jax.jit, static_argnames=("network", "dtype"))
+def outputs_of(network: Layer, dtype: str, params: Params, state: State, x: Array, scaling: Scaling | None) -> Array:
+    """The outputs of a block of rows in evaluation mode."""
+    return network.apply(params, state, read(x, scaling, jnp.dtype(dtype)))[0]

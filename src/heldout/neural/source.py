@@ -1,0 +1,75 @@
+"""Rows on their way to the device: all at once, or chunk by chunk while the one before is learned from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from heldout.neural.program import Rows
+
+SHARE = 0.25  # of the device's memory that rows may fill; weights, gradients and activations need the rest
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Rows on the host, and how many of them go to the device at a time."""
+
+    rows: Rows
+    device: Any
+    chunk_rows: int
+    placed: Rows | None
+
+    @classmethod
+    def of(cls, rows: Rows, device: Any, chunk_rows: int | None = None) -> Source:
+        """Rows as they will be used; `chunk_rows` None: all, or as many as fit a quarter of the device's memory."""
+        n = len(rows.w)
+        most = chunk_rows or max(1, int(SHARE * memory_of(device) / max(bytes_of_row(rows), 1)))
+        if n > most:
+            return cls(rows, device, most, None)
+        return cls(rows, device, n, jax.device_put(rows, device))
+
+    def __len__(self) -> int:
+        return len(self.rows.w)
+
+    def chunk_sizes(self) -> list[int]:
+        """The rows of each chunk: nearly even, so that at most two sizes are compiled for."""
+        count = -(-len(self) // self.chunk_rows)
+        return [len(part) for part in np.array_split(np.empty(len(self), dtype=np.int8), count)]
+
+    def chunks(self, seed: int | None, epoch: int = 0) -> Iterator[Rows]:
+        """The chunks on the device, their rows drawn anew for each epoch; in their order where `seed` is None."""
+        if self.placed is not None:
+            yield self.placed
+            return
+        order = np.arange(len(self)) if seed is None else np.random.default_rng((seed, epoch)).permutation(len(self))
+        parts = np.split(order, np.cumsum(self.chunk_sizes())[:-1])
+        with ThreadPoolExecutor(1) as loader:
+            ready = loader.submit(self._place, parts[0])
+            for following in [*parts[1:], None]:
+                chunk = ready.result()
+                if following is not None:
+                    ready = loader.submit(self._place, following)
+                yield chunk
+
+    def _place(self, part: np.ndarray[Any, np.dtype[np.intp]]) -> Rows:
+        at = np.sort(part)  # files are read in their order; a chunk is shuffled on the device
+        return jax.device_put(Rows(*(np.asarray(values[at]) for values in self.rows)), self.device)  # type: ignore[no-any-return]
+
+
+def bytes_of_row(rows: Rows) -> int:
+    """Bytes of one row's inputs, targets and weight."""
+    return sum(values.dtype.itemsize * int(np.prod(values.shape[1:])) for values in rows)
+
+
+def memory_of(device: Any) -> int:
+    """Bytes of the device's memory."""
+    known = device.memory_stats() if device.platform != "cpu" else None
+    if known and "bytes_limit" in known:
+        return int(known["bytes_limit"])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
