@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from heldout.multiclass.one_vs_rest import OneVsRestClassifier
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+    from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
@@ -106,6 +107,10 @@ _PLACES = {
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
     "compare_reductions": "heldout.multiclass.comparison",
+    "MLPClassifier": "heldout.neural.estimators",
+    "MLPRegressor": "heldout.neural.estimators",
+    "NeuralClassifier": "heldout.neural.estimators",
+    "NeuralRegressor": "heldout.neural.estimators",
     "permutation_importance": "heldout.importance",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -137,11 +142,15 @@ __all__ = [
     "Lasso",
     "Ledger",
     "LinearRegression",
+    "MLPClassifier",
+    "MLPRegressor",
     "MarginClassifier",
     "MaximumLikelihood",
     "Model",
     "NearestNeighborsClassifier",
     "NearestNeighborsRegressor",
+    "NeuralClassifier",
+    "NeuralRegressor",
     "OneVsOneClassifier",
     "OneVsRestClassifier",
     "PolynomialRegression",

@@ -63,5 +63,9 @@ LEARNERS: dict[str, Entry] = {
         Entry("BaggingClassifier", "Bagging", CLASSIFICATION, "ensemble.estimators", tried=False),
         Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=False),
         Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=False),
+        Entry("MLPRegressor", "Multilayer perceptron", REGRESSION, "neural.estimators", tried=False),
+        Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=False),
+        Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", tried=False),
+        Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", tried=False),
     )
 }

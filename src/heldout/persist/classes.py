@@ -20,6 +20,7 @@ CLASSES: dict[str, str] = {
     "Strings": "heldout.data.blocks:Strings",
     "Part": "heldout.seal:Part",
     "Split": "heldout.split:Split",
+    "Checkpoint": "heldout.neural.checkpoint:Checkpoint",
     **{entry.name: entry.path for entry in LEARNERS.values()},
 }
 

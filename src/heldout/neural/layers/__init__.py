@@ -45,4 +45,30 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }
 
-__all__ = ["LAYERS", "Activation", "Layer", "Params", "Shape", "State", *LAYERS]
+__all__ = [
+    "ELU",
+    "GELU",
+    "LAYERS",
+    "Activation",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Maxout",
+    "Parallel",
+    "Params",
+    "ReLU",
+    "Reshape",
+    "Residual",
+    "Sequential",
+    "Shape",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "State",
+    "Tanh",
+]
