@@ -31,6 +31,8 @@ from heldout.linear.squares.regression import LinearRegression
 from heldout.multiclass.one_vs_one import OneVsOneClassifier
 from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
+from heldout.neural.layers import Dense, Sequential, Tanh
 from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
 from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -90,9 +92,13 @@ LEARNERS: list[Any] = [
     NearestNeighborsClassifier(n_neighbors="auto", weights="distance", metric="manhattan"),
     NearestNeighborsRegressor(algorithm="brute"),
     NearestNeighborsRegressor(n_neighbors="auto", weights="distance"),
+    MLPClassifier(),
+    MLPRegressor(hidden_layer_sizes=20, activation="tanh"),
+    NeuralClassifier(Sequential(Dense(10), Tanh(), Dense()), loss="hinge"),
+    NeuralRegressor(),
 ]
 CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner) and hasattr(learner, "predict_proba")]
-NOT_STORED = {"descent_"}
+NOT_STORED = {"descent_", "_last"}
 every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=repr)
 every_classifier = pytest.mark.parametrize("learner", CLASSIFIERS, ids=repr)
 
@@ -187,6 +193,8 @@ def test_unit_weights_equal_none(learner: Any) -> None:
 
 @every_learner
 def test_permuted_columns_permute_the_coefficients(learner: Any) -> None:
+    if hasattr(learner, "learning_rate_range_test"):
+        pytest.skip("a network's first weights belong to columns; test_mlp.py permutes them too")
     X, y = table(learner)
     order = [2, 0, 3, 1]
     plain, permuted = clone(learner).fit(X, y), clone(learner).fit(X[:, order], y)
@@ -355,6 +363,42 @@ NONSENSE: dict[str, Any] = {
     "class_weight": [["low", -1.0]],
     "n_iter": 0,
     "fit_intercept": 1,
+    "hidden_layer_sizes": [0],
+    "activation": "spline",
+    "dropout": 1.0,
+    "batch_norm": "yes",
+    "initialization": "luck",
+    "network": {"kind": "Wormhole"},
+    "network_fitted": {"kind": "Dense", "units": 0, "use_bias": True, "initialization": "he"},
+    "in_shape": [3],
+    "precision": "quadruple",
+    "precision_taken": "quadruple",
+    "params": {},
+    "state": {"batchnorm_1": {"mean": np.zeros(1)}},
+    "input_mean": np.array([np.nan]),
+    "input_scale": np.zeros(4),
+    "history": {},
+    "losses": [1.0],
+    "multilabel": "yes",
+    "targets": 7,
+    "target_mean": np.zeros(9),
+    "target_scale": np.zeros(9),
+    "l1": -1.0,
+    "weight_decay": -1.0,
+    "clip_norm": -1.0,
+    "momentum": -1.0,
+    "beta_1": -1.0,
+    "beta_2": -1.0,
+    "epsilon": -1.0,
+    "batch_size": 0,
+    "learning_rate": "falling",
+    "learning_rate_init": -1.0,
+    "n_iter_no_change": "few",
+    "early_stopping": "late",
+    "validation_fraction": 1.0,
+    "device": "abacus",
+    "chunk_rows": 0,
+    "checkpoint": 7,
 }
 
 

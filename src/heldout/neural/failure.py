@@ -44,15 +44,15 @@ class Failure:
 
 
 def find_failure(
-    trainer: Trainer, start: Carried, chunk: Rows, rates: Any, outcome: Outcome, tag: int, done: int
+    trainer: Trainer, start: Carried, chunk: Rows, n: int, rates: Any, outcome: Outcome, tag: int, done: int
 ) -> Failure:
     """The epoch once more up to the step before the last, and there layer by layer."""
     plan, made = trainer.plan, int(outcome.steps)
     broken = made - 1  # the step whose loss is not finite, counted from 0 in this chunk
-    before = trainer.run(start, chunk, rates, broken, tag).carried
-    size = min(plan.batch_size, len(chunk.w))
-    order, for_layers = order_and_key(jax.random.key(plan.seed), np.int32(tag), len(chunk.w))
-    batch = chunk if size >= len(chunk.w) else rows_at(chunk, batch_of(order, np.int32(broken), size))
+    before = trainer.run(start, chunk, n, rates, broken, tag).carried
+    size = plan.batch_size
+    order, for_layers = order_and_key(jax.random.key(plan.seed), np.int32(tag), n, len(chunk.w))
+    batch = chunk if size >= n else rows_at(chunk, batch_of(order, np.int32(broken), size, n))
     key = jax.random.fold_in(for_layers, broken) if trainer.network.random else None
     x = read(batch.x, trainer.scaling, batch.w.dtype)
     epoch = tag // len(trainer.source.chunk_sizes())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
@@ -69,9 +69,13 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
     params_: Any
     state_: Any
     n_iter_: int
-    metric: ClassVar[str]
 
     # What subclasses give
+
+    @property
+    def _metric(self) -> str:
+        """What is told of each epoch beside the loss."""
+        raise NotImplementedError
 
     def _architecture(self) -> Layer:
         """The network as the parameters describe it, its last layer perhaps without its units."""
@@ -177,7 +181,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             dtype=[np.float64, np.float32, np.uint8],
             order="C",
             multi_output=True,
-            y_numeric=self.metric == "squared_error",
+            y_numeric=is_regressor(self),
             reset=reset,
         )
         weights = row_weights(sample_weight, X)
@@ -213,7 +217,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             share = choices.SHARE_OF_FEW if n < choices.FEW else choices.SHARE_OF_MANY
         if isinstance(share, str) or not 0.0 < share < 1.0:
             raise InputError(f"validation_fraction is {share!r} and must be between 0 and 1, or 'auto'.")
-        by_class = self.metric == "accuracy"
+        by_class = self._metric == "accuracy"
         codes = np.unique(y, return_inverse=True)[1] if by_class else y
         found = choices.held_out(X, codes, weights, share, int(self.seed), by_class)
         if found is None:
@@ -288,7 +292,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         size = min(whole["batch_size"], n)
         return Plan(
             loss=loss,
-            metric=self.metric,
+            metric=self._metric,
             optimizer=self._optimizer(),
             schedule=schedule_of(self.learning_rate),
             learning_rate=float(self.learning_rate_init),

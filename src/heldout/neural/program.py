@@ -1,7 +1,8 @@
 """What is compiled: an epoch of optimizer steps as one program, and the passes that judge and predict.
 
 Everything that may change from fit to fit without compiling anew comes as an argument: rates, penalties, how many
-steps, the seed. What a program is compiled for is in its `Recipe` and in the arrays' shapes.
+steps, the seed, and how many of the rows count, so that few rows may be filled up to a usual number. What a program is
+compiled for is in its `Recipe` and in the arrays' shapes.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ LEAST_BLOCK, MOST_BLOCK = 64, 4096  # rows
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an epoch is compiled for."""
+    """What an epoch is compiled for. `batch_size` None: each step takes all rows."""
 
     network: Layer
     loss: Loss
     metric: str
     optimizer: Optimizer
-    batch_size: int
+    batch_size: int | None
     penalised: bool
 
 
 class Rows(NamedTuple):
-    """Rows on the device: inputs (n, ...) of any numeric type, targets (n, ...), weights (n,) of mean 1."""
+    """Inputs (n, ...) of any numeric type, targets (n, ...), weights (n,) of mean 1; or 0 where a row only fills up."""
 
     x: Any
     y: Any
@@ -85,15 +86,15 @@ def read(x: Array, scaling: Scaling | None, dtype: Any) -> Array:
 
 
 def batch_loss(
-    recipe: Recipe, params: Params, state: State, rows: Rows, scaling: Scaling | None, key: Key
+    recipe: Recipe, params: Params, state: State, rows: Rows, count: Any, scaling: Scaling | None, key: Key
 ) -> tuple[Array, tuple[State, Sums]]:
-    """The mean loss of a mini-batch in training mode; beside it the state after it, and the sums."""
+    """The mean loss of a mini-batch of `count` rows in training mode; beside it the state after it, and the sums."""
     x = read(rows.x, scaling, rows.w.dtype)
     outputs, after = recipe.network.apply(params, state, x, train=True, key=key)
     losses = recipe.loss(outputs, rows.y)
     metric = METRICS[recipe.metric](outputs, rows.y)
     sums = Sums((losses * rows.w).sum(), (metric * rows.w).sum(), rows.w.sum())
-    return sums.loss / rows.w.shape[0], (after, sums)
+    return sums.loss / count, (after, sums)
 
 
 def penalised(gradients: Params, params: Params, penalties: Array) -> Params:
@@ -117,15 +118,16 @@ class Going(NamedTuple):
     losses: Array
 
 
-def order_and_key(key: Key, number: Any, n: int) -> tuple[Array, Key]:
-    """The order in which an epoch takes its rows, and the key of what its layers draw."""
+def order_and_key(key: Key, number: Any, n: Any, capacity: int) -> tuple[Array, Key]:
+    """The order in which an epoch takes its n rows (those behind them come last), and the key of what layers draw."""
     for_order, for_layers = jax.random.split(jax.random.fold_in(key, number))
-    return jnp.argsort(jax.random.bits(for_order, (n,), jnp.uint32)), for_layers
+    drawn = jax.random.bits(for_order, (capacity,), jnp.uint32) >> 1
+    return jnp.argsort(jnp.where(jnp.arange(capacity) < n, drawn, jnp.uint32(2**32 - 1))), for_layers
 
 
-def batch_of(order: Array, i: Any, size: int) -> Array:
+def batch_of(order: Array, i: Any, size: int, n: Any) -> Array:
     """The rows of mini-batch `i`; the last one is filled up from the first."""
-    return order[(i * size + jnp.arange(size)) % len(order)]
+    return order[(i * size + jnp.arange(size)) % n]
 
 
 def rows_at(rows: Rows, taken: Array) -> Rows:
@@ -137,6 +139,7 @@ def run_epoch(
     recipe: Recipe,
     carried: Carried,
     rows: Rows,
+    n: Array,
     scaling: Scaling | None,
     rates: Array,
     penalties: Array,
@@ -144,21 +147,22 @@ def run_epoch(
     key: Key,
     number: Array,
 ) -> Outcome:
-    """`steps` optimizer steps on mini-batches of `rows` drawn here, without replacement.
+    """`steps` optimizer steps on mini-batches drawn here from the first `n` of `rows`, without replacement.
 
     Where the batch size does not divide the rows, the last batch is filled up from the first. Breaks off at the first
     loss that is not finite. `number` is that of the epoch: the same key and number draw the same batches.
     """
-    n, size = rows.w.shape[0], recipe.batch_size
-    order, for_layers = order_and_key(key, number, n)
+    size = recipe.batch_size
+    order, for_layers = order_and_key(key, number, n, rows.w.shape[0])
     transformation = recipe.optimizer.transformation()
     gradient = jax.value_and_grad(functools.partial(batch_loss, recipe), has_aux=True)
 
     def step(at: Going) -> Going:
         i, _, now, sums, losses = at
-        batch = rows if size >= n else rows_at(rows, batch_of(order, i, size))
+        batch = rows if size is None else rows_at(rows, batch_of(order, i, size, n))
+        count = n if size is None else size
         drawn = jax.random.fold_in(for_layers, i) if recipe.network.random else None
-        (loss, (state, new)), gradients = gradient(now.params, now.state, batch, scaling, drawn)
+        (loss, (state, new)), gradients = gradient(now.params, now.state, batch, count, scaling, drawn)
         if recipe.penalised:
             gradients = penalised(gradients, now.params, penalties)
         updates, memory = transformation.update(gradients, now.memory, now.params)

@@ -13,6 +13,7 @@ import numpy as np
 
 from heldout.neural.program import Rows
 
+FILLED = 4096  # rows up to which they are filled up, so that folds of nearly one size share a program
 SHARE = 0.25  # of the device's memory that rows may fill; weights, gradients and activations need the rest
 
 
@@ -26,13 +27,13 @@ class Source:
     placed: Rows | None
 
     @classmethod
-    def of(cls, rows: Rows, device: Any, chunk_rows: int | None = None) -> Source:
+    def of(cls, rows: Rows, device: Any, chunk_rows: int | None = None, *, fill: bool = True) -> Source:
         """Rows as they will be used; `chunk_rows` None: all, or as many as fit a quarter of the device's memory."""
         n = len(rows.w)
         most = chunk_rows or max(1, int(SHARE * memory_of(device) / max(bytes_of_row(rows), 1)))
         if n > most:
             return cls(rows, device, most, None)
-        return cls(rows, device, n, jax.device_put(rows, device))
+        return cls(rows, device, n, jax.device_put(filled(rows) if fill else rows, device))
 
     def __len__(self) -> int:
         return len(self.rows.w)
@@ -42,10 +43,13 @@ class Source:
         count = -(-len(self) // self.chunk_rows)
         return [len(part) for part in np.array_split(np.empty(len(self), dtype=np.int8), count)]
 
-    def chunks(self, seed: int | None, epoch: int = 0) -> Iterator[Rows]:
-        """The chunks on the device, their rows drawn anew for each epoch; in their order where `seed` is None."""
+    def chunks(self, seed: int | None, epoch: int = 0) -> Iterator[tuple[Rows, int]]:
+        """The chunks on the device, and how many of their rows count.
+
+        Rows are drawn anew for each epoch; they come in their order where `seed` is None.
+        """
         if self.placed is not None:
-            yield self.placed
+            yield self.placed, len(self)
             return
         order = np.arange(len(self)) if seed is None else np.random.default_rng((seed, epoch)).permutation(len(self))
         parts = np.split(order, np.cumsum(self.chunk_sizes())[:-1])
@@ -55,11 +59,21 @@ class Source:
                 chunk = ready.result()
                 if following is not None:
                     ready = loader.submit(self._place, following)
-                yield chunk
+                yield chunk, len(chunk.w)
 
     def _place(self, part: np.ndarray[Any, np.dtype[np.intp]]) -> Rows:
         at = np.sort(part)  # files are read in their order; a chunk is shuffled on the device
         return jax.device_put(Rows(*(np.asarray(values[at]) for values in self.rows)), self.device)  # type: ignore[no-any-return]
+
+
+def filled(rows: Rows) -> Rows:
+    """Few rows with rows of weight 0 behind them, to one of four lengths between a power of two and the next."""
+    n = len(rows.w)
+    if n > FILLED:
+        return rows
+    grain = max(8, 2 ** (n.bit_length() - 3))
+    more = -n % grain
+    return Rows(*(np.concatenate([values, np.zeros((more, *values.shape[1:]), values.dtype)]) for values in rows))
 
 
 def bytes_of_row(rows: Rows) -> int:

@@ -39,7 +39,10 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
 
     loss: Any
     class_weight: Any
-    metric = "accuracy"
+
+    @property
+    def _metric(self) -> str:
+        return "label_accuracy" if self.multilabel_ else "accuracy"
 
     def fit(
         self,
@@ -199,7 +202,7 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = _has_probabilities(self)
         tags.target_tags.multi_output = False
         return tags
 
@@ -215,7 +218,10 @@ class NeuralRegression(RegressorMixin, NeuralLearner):  # type: ignore[misc]
     """Numbers as targets, one or several a row."""
 
     loss: Any
-    metric = "squared_error"
+
+    @property
+    def _metric(self) -> str:
+        return "squared_error"
 
     def fit(
         self,

@@ -29,6 +29,8 @@ from heldout.neural.source import Source
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Step: TypeAlias = Callable[[str, int, int], None]  # what is shown: a title, how much is done, of how much
 
+GRAIN = 32  # steps
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -122,7 +124,7 @@ def train(
     WorkError : the loss was not finite before a single epoch was over.
     """
     device = device or jax.devices()[0]
-    source = Source.of(rows, device, plan.chunk_rows)
+    source = Source.of(rows, device, plan.chunk_rows, fill=not network.joins_rows)
     held = None if validation is None else Source.of(validation, device, plan.chunk_rows)
     scaling = jax.device_put(scaling, device)
     course = Course(jax.device_put(start, device), (start.params, start.state))
@@ -177,13 +179,13 @@ class Trainer:
         began, number = time.perf_counter(), len(course.epochs)
         before, sums, done = course.carried, _no_sums(), 0
         rates = self.rates(number, course.lowered)
-        for part, chunk in enumerate(self.source.chunks(self.plan.seed, number)):
-            steps = self.steps_for(len(chunk.w))
+        for part, (chunk, n) in enumerate(self.source.chunks(self.plan.seed, number)):
+            steps = self.steps_for(n)
             start, tag = course.carried, number * len(self.source.chunk_sizes()) + part
-            outcome = self.run(start, chunk, rates[done : done + steps], steps, tag)
-            if int(outcome.steps) < steps or not math.isfinite(float(outcome.losses[-1])):
+            outcome = self.run(start, chunk, n, rates[done : done + steps], steps, tag)
+            if int(outcome.steps) < steps or not math.isfinite(float(outcome.losses[steps - 1])):
                 course.carried = before
-                return find_failure(self, start, chunk, rates[done : done + steps], outcome, tag, done)
+                return find_failure(self, start, chunk, n, rates[done : done + steps], outcome, tag, done)
             course.carried, done = outcome.carried, done + steps
             sums = Sums(*(a + float(b) for a, b in zip(sums, outcome.sums, strict=True)))
         told = _means(sums, self.plan), self.judged(course.carried)
@@ -195,16 +197,26 @@ class Trainer:
         self.decide(course)
         return None
 
-    def run(self, start: Carried, chunk: Rows, rates: Array, steps: int, tag: int) -> Outcome:
-        """Steps on one chunk, as compiled."""
+    def run(self, start: Carried, chunk: Rows, n: int, rates: Array, steps: int, tag: int) -> Outcome:
+        """Steps on one chunk of n rows, as compiled."""
         plan = self.plan
-        size = min(plan.batch_size, len(chunk.w))
+        size = None if plan.batch_size >= n else plan.batch_size
         recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, plan.l1 > 0.0 or plan.l2 > 0.0)
         dtype = chunk.w.dtype
+        rates = np.concatenate([rates, np.zeros(-len(rates) % GRAIN)])  # few lengths are compiled for
         penalties = np.array([plan.l1, plan.l2], dtype)
         key = jax.random.key(plan.seed)
         outcome: Outcome = run_epoch(
-            recipe, start, chunk, self.scaling, rates.astype(dtype), penalties, np.int32(steps), key, np.int32(tag)
+            recipe,
+            start,
+            chunk,
+            np.int32(n),
+            self.scaling,
+            rates.astype(dtype),
+            penalties,
+            np.int32(steps),
+            key,
+            np.int32(tag),
         )
         return outcome
 
@@ -226,7 +238,7 @@ class Trainer:
         if self.held is None:
             return math.nan, math.nan
         sums = _no_sums()
-        for chunk in self.held.chunks(None):
+        for chunk, _ in self.held.chunks(None):
             new = judge(
                 self.network, self.plan.loss, self.plan.metric, carried.params, carried.state, chunk, self.scaling
             )
@@ -331,12 +343,12 @@ def range_test(
     """Steps with rates from `low` to `high`, evenly spaced on a logarithmic scale (Smith 2017, section 3.3)."""
     if not 0.0 < low < high < math.inf or steps < 10:
         raise InputError(f"A range test needs 0 < low < high and 10 steps or more, not {low!r}, {high!r}, {steps!r}.")
-    source = Source.of(rows, device, plan.chunk_rows)
-    chunk = next(iter(source.chunks(plan.seed)))
+    source = Source.of(rows, device, plan.chunk_rows, fill=not network.joins_rows)
+    chunk, n = next(iter(source.chunks(plan.seed)))
     trainer = Trainer(network, replace(plan, schedule=Constant()), source, None, jax.device_put(scaling, device))
     rates = np.geomspace(low, high, steps)
-    outcome = trainer.run(jax.device_put(start, device), chunk, rates, steps, 0)
-    losses = np.where(np.arange(steps) < int(outcome.steps), np.asarray(outcome.losses, np.float64), np.inf)
+    outcome = trainer.run(jax.device_put(start, device), chunk, n, rates, steps, 0)
+    losses = np.where(np.arange(steps) < int(outcome.steps), np.asarray(outcome.losses, np.float64)[:steps], np.inf)
     return RangeTest(rates, losses, float(rates[_lowest(losses)] / 10.0))
 
 

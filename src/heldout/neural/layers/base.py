@@ -34,6 +34,11 @@ class Layer(ABC):
         """Whether `apply` draws random numbers in training."""
         return False
 
+    @property
+    def joins_rows(self) -> bool:
+        """Whether a row's output in training depends on the rows beside it."""
+        return False
+
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         """Fresh weights, and the state that is learned without a gradient."""
         return {}, {}

@@ -54,6 +54,10 @@ class Sequential(Layer):
     def random(self) -> bool:
         return any(layer.random for layer in self.layers)
 
+    @property
+    def joins_rows(self) -> bool:
+        return any(layer.joins_rows for layer in self.layers)
+
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         params: Params = {}
         states: State = {}
@@ -116,7 +120,11 @@ class Residual(Layer):
 
     @property
     def random(self) -> bool:
-        return self.layer.random or (self.shortcut is not None and self.shortcut.random)
+        return any(layer.random for layer in self._branches.values())
+
+    @property
+    def joins_rows(self) -> bool:
+        return any(layer.joins_rows for layer in self._branches.values())
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         return _init_branches(self._branches, key, in_shape)
@@ -177,6 +185,10 @@ class Parallel(Layer):
     @property
     def random(self) -> bool:
         return any(layer.random for layer in self.layers)
+
+    @property
+    def joins_rows(self) -> bool:
+        return any(layer.joins_rows for layer in self.layers)
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         return _init_branches(self._branches, key, in_shape)

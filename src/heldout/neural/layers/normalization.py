@@ -91,6 +91,10 @@ class BatchNorm(Layer):
     momentum: float = 0.9
     epsilon: float = 1e-5
 
+    @property
+    def joins_rows(self) -> bool:
+        return True
+
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         channels = self.out_shape(in_shape)[-1]
         zeros, ones = jnp.zeros(channels, float_type()), jnp.ones(channels, float_type())
