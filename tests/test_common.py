@@ -380,7 +380,6 @@ NONSENSE: dict[str, Any] = {
     "history": {},
     "losses": [1.0],
     "multilabel": "yes",
-    "targets": 7,
     "target_mean": np.zeros(9),
     "target_scale": np.zeros(9),
     "l1": -1.0,

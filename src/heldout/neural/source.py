@@ -54,16 +54,16 @@ class Source:
         order = np.arange(len(self)) if seed is None else np.random.default_rng((seed, epoch)).permutation(len(self))
         parts = np.split(order, np.cumsum(self.chunk_sizes())[:-1])
         with ThreadPoolExecutor(1) as loader:
-            ready = loader.submit(self._place, parts[0])
+            ready = loader.submit(self._read, parts[0])
             for following in [*parts[1:], None]:
                 chunk = ready.result()
                 if following is not None:
-                    ready = loader.submit(self._place, following)
-                yield chunk, len(chunk.w)
+                    ready = loader.submit(self._read, following)
+                yield jax.device_put(chunk, self.device), len(chunk.w)
 
-    def _place(self, part: np.ndarray[Any, np.dtype[np.intp]]) -> Rows:
+    def _read(self, part: np.ndarray[Any, np.dtype[np.intp]]) -> Rows:
         at = np.sort(part)  # files are read in their order; a chunk is shuffled on the device
-        return jax.device_put(Rows(*(np.asarray(values[at]) for values in self.rows)), self.device)  # type: ignore[no-any-return]
+        return Rows(*(np.asarray(values[at]) for values in self.rows))
 
 
 def filled(rows: Rows) -> Rows:
