@@ -371,3 +371,16 @@ def leaves_of(forest: Any, X: np.ndarray) -> list[tuple[Any, np.ndarray]]:
         return node
 
     return [(tree, np.array([leaf(tree, row) for row in X])) for tree in forest.estimators_]
+
+
+@pytest.mark.parametrize("cuts", ["best", "random"])
+@pytest.mark.parametrize("splitter", ["exact", "histogram"])
+def test_rows_go_down_a_tree_as_they_did_when_it_grew(cuts: str, splitter: str) -> None:
+    """Also where a cut parts the missing values from all others."""
+    X, y = made(3000)
+    X[np.random.default_rng(0).random(X.shape) < 0.2] = np.nan
+    model = RandomForestClassifier(n_estimators=5, cuts=cuts, splitter=splitter, bootstrap=False).fit(X, y)
+    for tree in model.estimators_:
+        leaf = np.empty(len(X), dtype=np.int64)
+        leaves(X, *tree.walk, 0, leaf)
+        assert_array_equal(np.bincount(leaf, minlength=tree.n_nodes), np.where(tree.left < 0, tree.count, 0))
