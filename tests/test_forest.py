@@ -16,7 +16,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
-from heldout import RandomForestClassifier, RandomForestRegressor, persist
+from heldout import DecisionTreeClassifier, RandomForestClassifier, RandomForestRegressor, persist
 from heldout.ensemble.diversity import diversity_of
 from heldout.errors import InputError
 from heldout.trees.predict import leaves
@@ -384,3 +384,31 @@ def test_rows_go_down_a_tree_as_they_did_when_it_grew(cuts: str, splitter: str) 
         leaf = np.empty(len(X), dtype=np.int64)
         leaves(X, *tree.walk, 0, leaf)
         assert_array_equal(np.bincount(leaf, minlength=tree.n_nodes), np.where(tree.left < 0, tree.count, 0))
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (np.zeros((6, 1)), [0, 1] * 3),
+        (np.zeros((6, 2)), [0, 1, 2] * 2),
+        (pl.DataFrame({"a": ["x", "z"] * 3, "b": [0.0] * 6}), [0, 1] * 3),
+    ],
+)
+def test_a_warm_start_wants_the_columns_and_classes_that_the_trees_know(X: Any, y: list[int]) -> None:
+    """And what it refuses leaves the forest as it was."""
+    rows = pl.DataFrame({"a": ["x", "y"] * 3, "b": [0.0] * 6}) if isinstance(X, pl.DataFrame) else np.eye(6, 2)
+    model = RandomForestClassifier(n_estimators=2, warm_start=True).fit(rows, [0, 1] * 3)
+    before = model.predict_proba(rows)
+    with pytest.raises(InputError, match="know other columns, categories or classes"):
+        model.set_params(n_estimators=4).fit(X, y)
+    assert_array_equal(model.predict_proba(rows), before)
+    assert len(model.set_params(n_estimators=4).fit(rows, [0, 1] * 3).estimators_) == 4
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, RandomForestRegressor, DecisionTreeClassifier])
+def test_a_fit_that_fails_leaves_the_trees_and_their_columns(kind: Any) -> None:
+    X, y = made(80)
+    model = kind().fit(X, y)
+    with pytest.raises(InputError, match="monotonic_cst"):
+        model.set_params(monotonic_cst=[1] * 12).fit(X[:, :2], y)
+    assert model.n_features_in_ == 12 and model.predict(X).shape == (80,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -144,6 +146,19 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+@contextmanager
+def as_before_if_it_fails(learner: Any, name: str) -> Iterator[None]:
+    """A fit that fails before it sets the attribute `name` changes nothing: old trees would walk other columns."""
+    before = dict(vars(learner))
+    try:
+        yield
+    except BaseException:
+        if vars(learner).get(name) is before.get(name):
+            vars(learner).clear()
+            vars(learner).update(before)
+        raise
 
 
 def importances(tree: Tree, p: int) -> Array:

@@ -30,6 +30,7 @@ from heldout.trees.base import (
     CLASS_CRITERIA,
     NUMBER_CRITERIA,
     TreeBase,
+    as_before_if_it_fails,
     importances,
     is_number,
     is_share,
@@ -177,6 +178,20 @@ class _Forest(TreeBase):
     def _stand(self, trees: list[Tree]) -> None:
         self._grove = Grove.of(trees, hard=self._hard)
         self.estimators_ = self._grove.trees
+
+    @property
+    def _learned_from(self) -> list[Any]:
+        """What trees that are kept must share with new ones: columns, categories and classes."""
+        categories = {j: values.tolist() for j, values in getattr(self, "categories_", {}).items()}
+        names = list(getattr(self, "feature_names_in_", []))
+        return [getattr(self, "n_features_in_", 0), names, categories, list(getattr(self, "classes_", []))]
+
+    def _check_same(self, before: list[Any]) -> None:
+        if self.warm_start and hasattr(self, "estimators_") and self._learned_from != before:
+            raise InputError(
+                "warm_start=True keeps the trees, and these know other columns, categories or classes than the rows "
+                "have: fit with warm_start=False."
+            )
 
     def _in_time(
         self, grown: Callable[[int], Tree], trees: list[Tree], most: int, judge: OutOfBag | None, v: Array
@@ -430,11 +445,18 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> RandomForestClassifier:
         """Grow the forest on `X` (n, p), numbers with gaps or a frame, labels `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
+        with as_before_if_it_fails(self, "_grove"):
+            self._fit(X, y, sample_weight)
+        return self
+
+    def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        learned_from = self._learned_from
         X = rows_of(self, X, reset=True)
         labels, v = labels_of(y, X), row_weights(sample_weight, X)
         v = np.ones(len(X)) if v is None else v
         seen = v > 0.0
         self.classes_, codes = np.unique(labels, return_inverse=True)
+        self._check_same(learned_from)
         k, each = len(self.classes_), self.class_weight == "balanced_subsample"
         if not each:
             v = v * class_weights(self.class_weight, self.classes_, codes, v)[codes]
@@ -455,7 +477,6 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
             self.oob_score_ = float(np.mean(mean[told].argmax(axis=1) == own[told]))
         if growth.stopped:
             raise growth.stopped
-        return self
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -600,7 +621,14 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> RandomForestRegressor:
         """Grow the forest on `X` (n, p), numbers with gaps or a frame, numbers `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
+        with as_before_if_it_fails(self, "_grove"):
+            self._fit(X, y, sample_weight)
+        return self
+
+    def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        learned_from = self._learned_from
         X = rows_of(self, X, reset=True)
+        self._check_same(learned_from)
         numbers, v = numbers_of(y, X, self.criterion), row_weights(sample_weight, X)
         v = np.ones(len(X)) if v is None else v
         seen = v > 0.0
@@ -618,7 +646,6 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
             self._members = Members.of(rows, own, self._grove, growth.bag)
         if growth.stopped:
             raise growth.stopped
-        return self
 
     def predict(self, X: Any) -> Array:
         """The mean of the trees' means (m,)."""
