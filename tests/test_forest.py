@@ -412,3 +412,23 @@ def test_a_fit_that_fails_leaves_the_trees_and_their_columns(kind: Any) -> None:
     with pytest.raises(InputError, match="monotonic_cst"):
         model.set_params(monotonic_cst=[1] * 12).fit(X[:, :2], y)
     assert model.n_features_in_ == 12 and model.predict(X).shape == (80,)
+
+
+def test_a_forest_that_had_no_time_to_be_judged_has_not_settled() -> None:
+    X, y = made()
+    with pytest.warns(UserWarning, match="The time limit"):
+        model = RandomForestClassifier(n_estimators="auto", time_limit=1e-9).fit(X, y)
+    if len(model.estimators_) == 1:
+        assert not model.settling_.settled and "not settled" in str(model.settling_)
+    again = persist.loads(persist.dumps(model))
+    assert str(again.settling_) == str(model.settling_) and again.settling_.plot().to_dict()["layer"]
+
+
+def test_a_warm_start_of_a_forest_that_has_settled_grows_nothing() -> None:
+    X, y = made(300)
+    model = RandomForestRegressor(n_estimators="auto", max_depth=3, warm_start=True).fit(X, y)
+    n, found = len(model.estimators_), model.settling_
+    again = model.fit(X, y)
+    assert len(again.estimators_) == n and again.settling_.errors[-1] == pytest.approx(found.errors[-1])
+    full = RandomForestRegressor(n_estimators=1000, max_depth=1, warm_start=True).fit(X[:50], y[:50])
+    assert full.set_params(n_estimators="auto").fit(X[:50], y[:50]).settling_.n_trees.tolist() == [1000]

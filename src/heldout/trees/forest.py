@@ -164,6 +164,8 @@ class _Forest(TreeBase):
             return build(binned, monotonic, target, bag(i), limits, tree_seed(int(self.seed), i))
 
         judge = None
+        if self._by_itself:
+            self.settling_ = no_checks()
         if self.oob_score or self._by_itself:
             judge = OutOfBag(X, target, lambda i: self._bag(i, len(X)), self._hard)
         trees, stopped = self._in_time(grown, kept, most, judge, v)
@@ -198,7 +200,7 @@ class _Forest(TreeBase):
     ) -> tuple[list[Tree], KeyboardInterrupt | None]:
         """`trees` and those up to `most`, or to when the forest has settled, or time is up, or an interruption came."""
         began, late, settling = time.perf_counter(), False, no_checks()
-        stops = [check for check in CHECKS if check > len(trees)] if self._by_itself else [most]
+        stops = [check for check in CHECKS if check >= len(trees)] if self._by_itself else [most]
         try:
             with shown_progress(not self.verbose) as tell:
                 for stop in stops:
@@ -211,7 +213,7 @@ class _Forest(TreeBase):
                             break
                     if judge:
                         judge.add(trees)
-                    if judge and self._by_itself:
+                    if judge and self._by_itself and judge.can_tell:
                         settling = self.settling_ = settling.after(len(trees), *judge.squared_error(v))
                     if late or settling.settled:
                         break
