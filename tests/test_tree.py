@@ -412,3 +412,12 @@ def test_numbers_in_a_frame_are_read_as_an_array_is() -> None:
     found = [_values_of(nw.from_native(one, series_only=True)) for one in values]
     assert_array_equal(found[0], [1, 2, 3])
     assert_array_equal(found[1], [0.5, np.nan, 1.5])
+
+
+@pytest.mark.parametrize("which", [[0], np.array([0]), np.array([True, False, False, False]), (np.int64(0),)])
+def test_columns_of_categories_may_be_named_by_an_array(which: Any) -> None:
+    X, y = load_iris(return_X_y=True)
+    model = DecisionTreeClassifier(categorical_features=which).fit(X, y)
+    again = persist.loads(persist.dumps(model))
+    assert list(again.categories_) == [0] and again.categorical_features == list(np.asarray(which).tolist())
+    assert_array_equal(again.predict(X), model.predict(X))

@@ -218,7 +218,9 @@ def parameters_to_state(learner: TreeBase) -> dict[str, Any]:
         "min_weight_fraction_leaf": float(learner.min_weight_fraction_leaf),
         "min_impurity_decrease": float(learner.min_impurity_decrease),
         "monotonic_cst": None if order is None else np.asarray(order).tolist(),
-        "categorical_features": features if features is None or features == "from_dtype" else list(features),
+        "categorical_features": features
+        if features is None or isinstance(features, str)
+        else [_plain(one) for one in features],
         "seed": int(learner.seed),
         **categories_to_state(learner.categories_),
         **columns_to_state(learner),
