@@ -432,3 +432,10 @@ def test_a_warm_start_of_a_forest_that_has_settled_grows_nothing() -> None:
     assert len(again.estimators_) == n and again.settling_.errors[-1] == pytest.approx(found.errors[-1])
     full = RandomForestRegressor(n_estimators=1000, max_depth=1, warm_start=True).fit(X[:50], y[:50])
     assert full.set_params(n_estimators="auto").fit(X[:50], y[:50]).settling_.n_trees.tolist() == [1000]
+
+
+def test_the_least_weight_of_a_leaf_is_a_share_of_its_trees_bag() -> None:
+    X, y = made(1000)
+    model = RandomForestClassifier(n_estimators=5, max_samples=0.2, min_weight_fraction_leaf=0.1).fit(X, y)
+    for tree in model.estimators_:
+        assert tree.weight[0] == 200.0 and tree.n_leaves > 2 and tree.weight.min() >= 20.0

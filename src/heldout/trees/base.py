@@ -78,14 +78,14 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
         if not is_whole(self.seed, 0) or self.seed >= 2**32:
             raise InputError(f"seed is {self.seed!r} and must be a whole number from 0 to below {2**32:,}.")
 
-    def _limits(self, n: int, p: int, weight: float) -> Limits:
-        """For `n` rows of this weight and `p` columns."""
+    def _limits(self, n: int, p: int) -> Limits:
+        """For `n` rows and `p` columns."""
         return Limits(
             self.criterion,
             NO_LIMIT if self.max_depth is None else int(self.max_depth),
             max(2, _rows(self.min_samples_split, n)),
             _rows(self.min_samples_leaf, n),
-            self.min_weight_fraction_leaf * weight,
+            float(self.min_weight_fraction_leaf),
             float(self.min_impurity_decrease),
             0 if self.max_leaf_nodes is None else int(self.max_leaf_nodes),
             n_columns_tried(self.max_features, p),

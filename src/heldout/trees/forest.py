@@ -147,7 +147,7 @@ class _Forest(TreeBase):
     def _grow(self, X: Array, target: Target, v: Array, factors: Callable[[Array], Array]) -> Growth:
         """Grow the trees that are missing; `factors` makes weights of a bag's rows times their own."""
         p = X.shape[1]
-        limits = self._limits(len(X), p, float(v.sum()))
+        limits = self._limits(len(X), p)
         limits = Limits(**{**vars(limits), "at_random": self.cuts == "random"})
         monotonic = self._monotonic(p, target.n_classes)
         binned = bin_columns(X, most_bins=self._bins(len(X)), categorical=self._categorical_mask(p))

@@ -106,7 +106,7 @@ class _DecisionTree(TreeBase):
             X, y = cases.X, cases.y
             if not v.all():  # rows without weight are as if absent
                 X, y, v = X[v > 0.0], y[v > 0.0], v[v > 0.0]
-            limits = self._limits(len(X), p, float(v.sum()))
+            limits = self._limits(len(X), p)
             binned = bin_columns(X, most_bins=bins, categorical=mask)
             return build(binned, monotonic, self._target(y), v, limits, int(self.seed))
 
