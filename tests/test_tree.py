@@ -421,3 +421,12 @@ def test_columns_of_categories_may_be_named_by_an_array(which: Any) -> None:
     again = persist.loads(persist.dumps(model))
     assert list(again.categories_) == [0] and again.categorical_features == list(np.asarray(which).tolist())
     assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_value_that_most_rows_have_takes_one_bin_and_leaves_the_others(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.random(20_000) < 0.9, rng.choice([0.0, 0.5], 20_000), rng.normal(size=20_000))[:, None]
+    binned = bin_columns(x, most_bins=50, categorical=np.zeros(1, dtype=bool))
+    counts = np.bincount(binned.codes[0])[1:]
+    assert 49 <= len(counts) <= 50 and np.sort(counts)[-3] < 120  # 2,000 rows to the 48 that are left: 42 each
