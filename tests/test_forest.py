@@ -439,3 +439,11 @@ def test_the_least_weight_of_a_leaf_is_a_share_of_its_trees_bag() -> None:
     model = RandomForestClassifier(n_estimators=5, max_samples=0.2, min_weight_fraction_leaf=0.1).fit(X, y)
     for tree in model.estimators_:
         assert tree.weight[0] == 200.0 and tree.n_leaves > 2 and tree.weight.min() >= 20.0
+
+
+def test_the_greatest_quantile_is_the_greatest_number_however_shares_are_rounded() -> None:
+    X, y = np.zeros((400, 1)), np.arange(400.0)
+    model = RandomForestRegressor(n_estimators=3, leaf_members=True).fit(X, y)
+    model._members.shares[:] *= 1.0 - 1e-9
+    seen = np.unique(np.concatenate([np.flatnonzero(model._bag(i, 400)) for i in range(3)]))
+    assert_array_equal(model.predict_quantiles(X[:2], [0.0, 1.0]), [[y[seen[0]], y[seen[-1]]]] * 2)
