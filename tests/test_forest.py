@@ -16,7 +16,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
-from heldout import RandomForestClassifier, RandomForestRegressor, persist
+from heldout import DecisionTreeClassifier, RandomForestClassifier, RandomForestRegressor, persist
 from heldout.ensemble.diversity import diversity_of
 from heldout.errors import InputError
 from heldout.trees.predict import leaves
@@ -371,3 +371,79 @@ def leaves_of(forest: Any, X: np.ndarray) -> list[tuple[Any, np.ndarray]]:
         return node
 
     return [(tree, np.array([leaf(tree, row) for row in X])) for tree in forest.estimators_]
+
+
+@pytest.mark.parametrize("cuts", ["best", "random"])
+@pytest.mark.parametrize("splitter", ["exact", "histogram"])
+def test_rows_go_down_a_tree_as_they_did_when_it_grew(cuts: str, splitter: str) -> None:
+    """Also where a cut parts the missing values from all others."""
+    X, y = made(3000)
+    X[np.random.default_rng(0).random(X.shape) < 0.2] = np.nan
+    model = RandomForestClassifier(n_estimators=5, cuts=cuts, splitter=splitter, bootstrap=False).fit(X, y)
+    for tree in model.estimators_:
+        leaf = np.empty(len(X), dtype=np.int64)
+        leaves(X, *tree.walk, 0, leaf)
+        assert_array_equal(np.bincount(leaf, minlength=tree.n_nodes), np.where(tree.left < 0, tree.count, 0))
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (np.zeros((6, 1)), [0, 1] * 3),
+        (np.zeros((6, 2)), [0, 1, 2] * 2),
+        (pl.DataFrame({"a": ["x", "z"] * 3, "b": [0.0] * 6}), [0, 1] * 3),
+    ],
+)
+def test_a_warm_start_wants_the_columns_and_classes_that_the_trees_know(X: Any, y: list[int]) -> None:
+    """And what it refuses leaves the forest as it was."""
+    rows = pl.DataFrame({"a": ["x", "y"] * 3, "b": [0.0] * 6}) if isinstance(X, pl.DataFrame) else np.eye(6, 2)
+    model = RandomForestClassifier(n_estimators=2, warm_start=True).fit(rows, [0, 1] * 3)
+    before = model.predict_proba(rows)
+    with pytest.raises(InputError, match="know other columns, categories or classes"):
+        model.set_params(n_estimators=4).fit(X, y)
+    assert_array_equal(model.predict_proba(rows), before)
+    assert len(model.set_params(n_estimators=4).fit(rows, [0, 1] * 3).estimators_) == 4
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, RandomForestRegressor, DecisionTreeClassifier])
+def test_a_fit_that_fails_leaves_the_trees_and_their_columns(kind: Any) -> None:
+    X, y = made(80)
+    model = kind().fit(X, y)
+    with pytest.raises(InputError, match="monotonic_cst"):
+        model.set_params(monotonic_cst=[1] * 12).fit(X[:, :2], y)
+    assert model.n_features_in_ == 12 and model.predict(X).shape == (80,)
+
+
+def test_a_forest_that_had_no_time_to_be_judged_has_not_settled() -> None:
+    X, y = made()
+    with pytest.warns(UserWarning, match="The time limit"):
+        model = RandomForestClassifier(n_estimators="auto", time_limit=1e-9).fit(X, y)
+    if len(model.estimators_) == 1:
+        assert not model.settling_.settled and "not settled" in str(model.settling_)
+    again = persist.loads(persist.dumps(model))
+    assert str(again.settling_) == str(model.settling_) and again.settling_.plot().to_dict()["layer"]
+
+
+def test_a_warm_start_of_a_forest_that_has_settled_grows_nothing() -> None:
+    X, y = made(300)
+    model = RandomForestRegressor(n_estimators="auto", max_depth=3, warm_start=True).fit(X, y)
+    n, found = len(model.estimators_), model.settling_
+    again = model.fit(X, y)
+    assert len(again.estimators_) == n and again.settling_.errors[-1] == pytest.approx(found.errors[-1])
+    full = RandomForestRegressor(n_estimators=1000, max_depth=1, warm_start=True).fit(X[:50], y[:50])
+    assert full.set_params(n_estimators="auto").fit(X[:50], y[:50]).settling_.n_trees.tolist() == [1000]
+
+
+def test_the_least_weight_of_a_leaf_is_a_share_of_its_trees_bag() -> None:
+    X, y = made(1000)
+    model = RandomForestClassifier(n_estimators=5, max_samples=0.2, min_weight_fraction_leaf=0.1).fit(X, y)
+    for tree in model.estimators_:
+        assert tree.weight[0] == 200.0 and tree.n_leaves > 2 and tree.weight.min() >= 20.0
+
+
+def test_the_greatest_quantile_is_the_greatest_number_however_shares_are_rounded() -> None:
+    X, y = np.zeros((400, 1)), np.arange(400.0)
+    model = RandomForestRegressor(n_estimators=3, leaf_members=True).fit(X, y)
+    model._members.shares[:] *= 1.0 - 1e-9
+    seen = np.unique(np.concatenate([np.flatnonzero(model._bag(i, 400)) for i in range(3)]))
+    assert_array_equal(model.predict_quantiles(X[:2], [0.0, 1.0]), [[y[seen[0]], y[seen[-1]]]] * 2)

@@ -315,3 +315,11 @@ def test_a_tree_that_is_not_fitted() -> None:
     for call in ("rules", "draw"):
         with pytest.raises(NotFittedError):
             getattr(DecisionTreeClassifier(), call)()
+
+
+def test_a_great_impurity_is_not_cut_off() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    model = DecisionTreeRegressor(max_depth=2).fit(X, 1e4 * y)
+    drawn = str(model.draw())
+    for impurity in model.tree_.impurity:
+        assert f">squared error {impurity:.3g}</text>" in drawn

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -76,14 +78,14 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
         if not is_whole(self.seed, 0) or self.seed >= 2**32:
             raise InputError(f"seed is {self.seed!r} and must be a whole number from 0 to below {2**32:,}.")
 
-    def _limits(self, n: int, p: int, weight: float) -> Limits:
-        """For `n` rows of this weight and `p` columns."""
+    def _limits(self, n: int, p: int) -> Limits:
+        """For `n` rows and `p` columns."""
         return Limits(
             self.criterion,
             NO_LIMIT if self.max_depth is None else int(self.max_depth),
             max(2, _rows(self.min_samples_split, n)),
             _rows(self.min_samples_leaf, n),
-            self.min_weight_fraction_leaf * weight,
+            float(self.min_weight_fraction_leaf),
             float(self.min_impurity_decrease),
             0 if self.max_leaf_nodes is None else int(self.max_leaf_nodes),
             n_columns_tried(self.max_features, p),
@@ -146,6 +148,19 @@ class TreeBase(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+@contextmanager
+def as_before_if_it_fails(learner: Any, name: str) -> Iterator[None]:
+    """A fit that fails before it sets the attribute `name` changes nothing: old trees would walk other columns."""
+    before = dict(vars(learner))
+    try:
+        yield
+    except BaseException:
+        if vars(learner).get(name) is before.get(name):
+            vars(learner).clear()
+            vars(learner).update(before)
+        raise
+
+
 def importances(tree: Tree, p: int) -> Array:
     """By how much each column (p,) lessens the impurity, as shares of the rows' weight."""
     inner = np.flatnonzero(tree.left >= 0)
@@ -203,7 +218,9 @@ def parameters_to_state(learner: TreeBase) -> dict[str, Any]:
         "min_weight_fraction_leaf": float(learner.min_weight_fraction_leaf),
         "min_impurity_decrease": float(learner.min_impurity_decrease),
         "monotonic_cst": None if order is None else np.asarray(order).tolist(),
-        "categorical_features": features if features is None or features == "from_dtype" else list(features),
+        "categorical_features": features
+        if features is None or isinstance(features, str)
+        else [_plain(one) for one in features],
         "seed": int(learner.seed),
         **categories_to_state(learner.categories_),
         **columns_to_state(learner),

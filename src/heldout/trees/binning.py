@@ -15,6 +15,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 MOST_SAMPLED = 50_000  # rows that the cuts between bins are taken from
 TOGETHER = 8  # columns read at a time: what one line of the cache holds
 SIDE_BY_SIDE = 64  # values
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,23 @@ def _cuts(x: Array, most_bins: int | None) -> Array:
     last = np.flatnonzero(known[1:] != known[:-1])
     if most_bins is None or len(last) < most_bins:
         return known[last]
-    wanted = np.linspace(0.0, len(known), most_bins + 1)[1:-1].astype(np.intp)
-    return np.unique(known[np.maximum(wanted - 1, 0)])
+    counts = np.diff(last, prepend=-1, append=len(known) - 1)
+    if counts.max() * most_bins <= len(known):
+        wanted = np.linspace(0.0, len(known), most_bins + 1)[1:-1].astype(np.intp)
+        return np.unique(known[np.maximum(wanted - 1, 0)])
+    most = _most_counted(counts, most_bins)
+    filled = np.cumsum(np.minimum(counts, most))
+    ends = np.searchsorted(filled, np.arange(1, most_bins) * most * (1.0 - ROUNDING))
+    return known[last[np.unique(ends[ends < len(last)])]]
+
+
+def _most_counted(counts: Array, n_bins: int) -> float:
+    """How many rows fill a bin, where a value that has more of them takes one bin and leaves the others to the rest."""
+    most, fuller = len(counts) * counts.mean() / n_bins, np.zeros(len(counts), dtype=bool)
+    while np.any((counts > most) & ~fuller):
+        fuller = counts > most
+        most = counts[~fuller].sum() / (n_bins - fuller.sum())
+    return float(most)
 
 
 def _category_cuts(x: Array) -> Array:

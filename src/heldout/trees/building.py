@@ -57,7 +57,7 @@ class Limits:
     max_depth: int = NO_LIMIT
     least_to_split: int = 2
     least_rows: int = 1
-    least_weight: float = 0.0
+    least_weight: float = 0.0  # share of that of all rows
     least_decrease: float = 0.0
     most_leaves: int = 0
     n_tried: int = NO_LIMIT
@@ -67,7 +67,9 @@ class Limits:
         """As the compiled code takes them, for rows of this weight, each `whole` or not."""
         own = {**vars(self), "criterion": CRITERIA[self.criterion], "n_tried": min(self.n_tried, n_columns)}
         own["whole"] = whole
-        return Rules(**{**own, "least_decrease": self.least_decrease * weight})
+        for share in ("least_weight", "least_decrease"):
+            own[share] *= weight
+        return Rules(**own)
 
 
 def build(binned: Binned, monotonic: Array, target: Target, weights: Array, limits: Limits, seed: int) -> Tree:

@@ -31,6 +31,7 @@ LEAST_WIDE, MOST_WIDE, TALL, LINE_TALL = 136, 216, 116, 14  # a node, and a line
 ASIDE, BELOW, EDGE = 16, 50, 24  # the room between nodes, and about the drawing
 INSET, BASE, HIGH = 10, 80, 34  # the bars of a node: from its sides, from its top, how high
 BINS = 14
+LONG = 1e5  # from which a number is written with its power of ten
 TITLE_SIZE = 16
 LETTER = 0.57  # of the size of the letters: their mean width
 MOST_IN_LEGEND = 20
@@ -261,7 +262,7 @@ def _node(reader: Reader, visit: Visit, at: tuple[float, float], wide: float, ba
     (middle, y), x, node = at, at[0] - wide / 2, visit.node
     fill, stroke = _fill(reader, node) if leaves else (PAPER, LINE)
     first, second = _says(reader, node) if leaves else _said(reader, visit)
-    small = [reader.rows(node), f"{reader.criterion.replace('_', ' ')} {number(float(reader.tree.impurity[node]), 3)}"]
+    small = [reader.rows(node), f"{reader.criterion.replace('_', ' ')} {_brief(float(reader.tree.impurity[node]))}"]
     if bars.given is not None:
         small.append(f"given: {rows_text(int(bars.given[node]))}")
     drawn = _class_bars if reader.classes else _number_bars
@@ -290,6 +291,11 @@ def _node(reader: Reader, visit: Visit, at: tuple[float, float], wide: float, ba
         more = f"+ {leaves:,} leaves below"
         parts.append(_text(middle, y + bars.tall + LINE_TALL, more, size=11, colour=SOFT, anchor="middle"))
     return "".join([*parts, "</g>"])
+
+
+def _brief(value: float) -> str:
+    """A number in three digits that has room in a node: of one that is cut off, nobody knows how great it is."""
+    return f"{value:.3g}" if value >= LONG else number(value, 3)
 
 
 def _said(reader: Reader, visit: Visit) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from heldout.trees.base import (
     CLASS_CRITERIA,
     NUMBER_CRITERIA,
     TreeBase,
+    as_before_if_it_fails,
     importances,
     is_number,
     is_share,
@@ -146,7 +147,7 @@ class _Forest(TreeBase):
     def _grow(self, X: Array, target: Target, v: Array, factors: Callable[[Array], Array]) -> Growth:
         """Grow the trees that are missing; `factors` makes weights of a bag's rows times their own."""
         p = X.shape[1]
-        limits = self._limits(len(X), p, float(v.sum()))
+        limits = self._limits(len(X), p)
         limits = Limits(**{**vars(limits), "at_random": self.cuts == "random"})
         monotonic = self._monotonic(p, target.n_classes)
         binned = bin_columns(X, most_bins=self._bins(len(X)), categorical=self._categorical_mask(p))
@@ -163,6 +164,8 @@ class _Forest(TreeBase):
             return build(binned, monotonic, target, bag(i), limits, tree_seed(int(self.seed), i))
 
         judge = None
+        if self._by_itself:
+            self.settling_ = no_checks()
         if self.oob_score or self._by_itself:
             judge = OutOfBag(X, target, lambda i: self._bag(i, len(X)), self._hard)
         trees, stopped = self._in_time(grown, kept, most, judge, v)
@@ -178,12 +181,26 @@ class _Forest(TreeBase):
         self._grove = Grove.of(trees, hard=self._hard)
         self.estimators_ = self._grove.trees
 
+    @property
+    def _learned_from(self) -> list[Any]:
+        """What trees that are kept must share with new ones: columns, categories and classes."""
+        categories = {j: values.tolist() for j, values in getattr(self, "categories_", {}).items()}
+        names = list(getattr(self, "feature_names_in_", []))
+        return [getattr(self, "n_features_in_", 0), names, categories, list(getattr(self, "classes_", []))]
+
+    def _check_same(self, before: list[Any]) -> None:
+        if self.warm_start and hasattr(self, "estimators_") and self._learned_from != before:
+            raise InputError(
+                "warm_start=True keeps the trees, and these know other columns, categories or classes than the rows "
+                "have: fit with warm_start=False."
+            )
+
     def _in_time(
         self, grown: Callable[[int], Tree], trees: list[Tree], most: int, judge: OutOfBag | None, v: Array
     ) -> tuple[list[Tree], KeyboardInterrupt | None]:
         """`trees` and those up to `most`, or to when the forest has settled, or time is up, or an interruption came."""
         began, late, settling = time.perf_counter(), False, no_checks()
-        stops = [check for check in CHECKS if check > len(trees)] if self._by_itself else [most]
+        stops = [check for check in CHECKS if check >= len(trees)] if self._by_itself else [most]
         try:
             with shown_progress(not self.verbose) as tell:
                 for stop in stops:
@@ -196,7 +213,7 @@ class _Forest(TreeBase):
                             break
                     if judge:
                         judge.add(trees)
-                    if judge and self._by_itself:
+                    if judge and self._by_itself and judge.can_tell:
                         settling = self.settling_ = settling.after(len(trees), *judge.squared_error(v))
                     if late or settling.settled:
                         break
@@ -430,11 +447,18 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> RandomForestClassifier:
         """Grow the forest on `X` (n, p), numbers with gaps or a frame, labels `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
+        with as_before_if_it_fails(self, "_grove"):
+            self._fit(X, y, sample_weight)
+        return self
+
+    def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        learned_from = self._learned_from
         X = rows_of(self, X, reset=True)
         labels, v = labels_of(y, X), row_weights(sample_weight, X)
         v = np.ones(len(X)) if v is None else v
         seen = v > 0.0
         self.classes_, codes = np.unique(labels, return_inverse=True)
+        self._check_same(learned_from)
         k, each = len(self.classes_), self.class_weight == "balanced_subsample"
         if not each:
             v = v * class_weights(self.class_weight, self.classes_, codes, v)[codes]
@@ -455,7 +479,6 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
             self.oob_score_ = float(np.mean(mean[told].argmax(axis=1) == own[told]))
         if growth.stopped:
             raise growth.stopped
-        return self
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -600,7 +623,14 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> RandomForestRegressor:
         """Grow the forest on `X` (n, p), numbers with gaps or a frame, numbers `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
+        with as_before_if_it_fails(self, "_grove"):
+            self._fit(X, y, sample_weight)
+        return self
+
+    def _fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> None:
+        learned_from = self._learned_from
         X = rows_of(self, X, reset=True)
+        self._check_same(learned_from)
         numbers, v = numbers_of(y, X, self.criterion), row_weights(sample_weight, X)
         v = np.ones(len(X)) if v is None else v
         seen = v > 0.0
@@ -618,7 +648,6 @@ class RandomForestRegressor(RegressorMixin, _Forest):  # type: ignore[misc]
             self._members = Members.of(rows, own, self._grove, growth.bag)
         if growth.stopped:
             raise growth.stopped
-        return self
 
     def predict(self, X: Any) -> Array:
         """The mean of the trees' means (m,)."""

@@ -316,7 +316,7 @@ def _divide(
         n_left = _by_set(columns.codes[j], rows.ids[low:high], chosen, left, present)
         with_missing = (present[0] & np.uint32(1)) != 0
     else:
-        n_left, with_missing = _by_cut(columns.codes[j], rows.ids[low:high], cut[BELOW], cut[MISSING] != 0, left)
+        n_left, with_missing = _by_cut(columns.codes[j], rows.ids[low:high], cut[ABOVE] - 1, cut[MISSING] != 0, left)
     middle = low + n_left
     _part(rows.ids[low:high], spare.ids, left)
     _part(rows.weights[low:high], spare.weights, left)

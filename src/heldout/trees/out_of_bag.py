@@ -56,6 +56,11 @@ class OutOfBag:
         """The mean value (n, K); 0 for rows that every tree saw."""
         return np.asarray(self._total / np.maximum(self.count, 1.0)[:, None])
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether two trees or more did not see some row."""
+        return bool(np.any(self.count > 1.0))
+
     def squared_error(self, weights: Array) -> tuple[float, float, float]:
         """The mean squared error of numbers, or of the shares of classes (Brier), and its standard error; of a tree.
 
@@ -112,7 +117,7 @@ class Settling(Printed):
     def from_state(cls, state: State) -> Settling:
         """What `to_state` described; ModelFileError where the checks do not follow each other."""
         n_trees = state.array("n_trees", dtype="int64", shape=(None,), low=1)
-        if not len(n_trees) or np.any(np.diff(n_trees) <= 0):
+        if np.any(np.diff(n_trees) <= 0):
             state.fail("the checks of the out-of-bag error do not follow each other")
         names = ("errors", "standard_errors", "left")
         return cls(n_trees, *(state.array(name, shape=n_trees.shape, low=0.0) for name in names))
@@ -120,8 +125,10 @@ class Settling(Printed):
     def _table(self) -> Sheet:
         columns = (self.n_trees, self.errors, self.standard_errors, self.left)
         body = [[number(float(value)) for value in row] for row in zip(*columns, strict=True)]
+        body = body or [["–"] * len(columns)]
         verdict = "settled" if self.settled else "not settled"
-        title = [f"Out-of-bag error by the number of trees: {verdict} at {self.n_trees[-1]:,} trees"]
+        when = f" at {self.n_trees[-1]:,} trees" if len(self.n_trees) else ""
+        title = [f"Out-of-bag error by the number of trees: {verdict}{when}"]
         return title, ["trees", "squared error", "standard error", "more trees take off"], body, []
 
     def plot(self) -> Any:

@@ -119,7 +119,7 @@ def leaf_quantiles(
             for r in range(ends[node], ends[node + 1]):
                 weights[ranks[r]] += shares[r]
                 marks[ranks[r] >> np.uint32(6)] |= one << np.uint64(ranks[r] & np.uint32(63))
-        reached, found = 0.0, 0
+        reached, found, last = 0.0, 0, np.nan
         for word in range(len(marks)):
             bits = marks[word]
             marks[word] = 0
@@ -128,9 +128,12 @@ def leaf_quantiles(
                 bits &= bits - one
                 reached += weights[rank]
                 weights[rank] = 0.0
+                last = values[rank]
                 while found < len(levels) and reached >= levels[found] - ROUNDING:
-                    out[i, found] = values[rank]
+                    out[i, found] = last
                     found += 1
+        for level in range(found, len(levels)):  # shares of many rows may add up to less than 1
+            out[i, level] = last
 
 
 def packed(feature: Array, threshold: Array, left: Array, roots: Array) -> Array:

@@ -27,6 +27,7 @@ from heldout.trees.base import (
     CLASS_CRITERIA,
     NUMBER_CRITERIA,
     TreeBase,
+    as_before_if_it_fails,
     importances,
     is_number,
     labels_of,
@@ -105,7 +106,7 @@ class _DecisionTree(TreeBase):
             X, y = cases.X, cases.y
             if not v.all():  # rows without weight are as if absent
                 X, y, v = X[v > 0.0], y[v > 0.0], v[v > 0.0]
-            limits = self._limits(len(X), p, float(v.sum()))
+            limits = self._limits(len(X), p)
             binned = bin_columns(X, most_bins=bins, categorical=mask)
             return build(binned, monotonic, self._target(y), v, limits, int(self.seed))
 
@@ -421,12 +422,12 @@ class DecisionTreeClassifier(ClassifierMixin, _DecisionTree):  # type: ignore[mi
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> DecisionTreeClassifier:
         """Grow the tree on `X` (n, p), numbers with gaps or a frame, labels `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
-        X = rows_of(self, X, reset=True)
-        labels = labels_of(y, X)
-        weights = row_weights(sample_weight, X)
-        self.classes_ = np.unique(labels)
-        cases = self._cases(X, labels, weights)
-        self._grow(cases)
+        with as_before_if_it_fails(self, "tree_"):
+            X = rows_of(self, X, reset=True)
+            labels = labels_of(y, X)
+            weights = row_weights(sample_weight, X)
+            self.classes_ = np.unique(labels)
+            self._grow(self._cases(X, labels, weights))
         return self
 
     def _target(self, y: Array) -> Target:
@@ -555,9 +556,9 @@ class DecisionTreeRegressor(RegressorMixin, _DecisionTree):  # type: ignore[misc
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> DecisionTreeRegressor:
         """Grow the tree on `X` (n, p), numbers with gaps or a frame, numbers `y` (n,), and weights (n,) if wanted."""
         self._check_parameters()
-        X = rows_of(self, X, reset=True)
-        cases = self._cases(X, y, row_weights(sample_weight, X))
-        self._grow(cases)
+        with as_before_if_it_fails(self, "tree_"):
+            X = rows_of(self, X, reset=True)
+            self._grow(self._cases(X, y, row_weights(sample_weight, X)))
         return self
 
     def _target(self, y: Array) -> Target:
