@@ -10,9 +10,10 @@ from heldout.neural.layers.base import Array
 
 
 def accuracy(outputs: Array, codes: Array) -> Array:
-    """1 where the highest score, or the sign of a single one, is that of the row's class."""
+    """1 where the highest score, or the sign of a single one, is that of the row's class, or of its largest share."""
     if outputs.shape[-1] == 1:
         return ((outputs[:, 0] > 0) == (codes.reshape(-1) > 0.5)).astype(outputs.dtype)
+    codes = codes if codes.ndim == 1 else codes.argmax(axis=-1)
     return (outputs.argmax(axis=-1) == codes).astype(outputs.dtype)
 
 

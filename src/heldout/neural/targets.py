@@ -134,7 +134,7 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
         unknown = np.setdiff1d(np.asarray(column_or_1d(y, warn=True)), self.classes_)
         if len(unknown):
             raise InputError(
-                f"y has the label {unknown[0]!r}, which is none of the classes of the training rows: "
+                f"y has the label {unknown.tolist()[0]!r}, which is none of the classes of the training rows: "
                 f"{', '.join(map(repr, self.classes_.tolist()[:10]))}."
             )
 
