@@ -182,12 +182,20 @@ def show(rows: Sequence[Row]) -> None:
         )
 
 
+def _others(path: Path, case: str) -> list[dict[str, object]]:
+    """The rows of other cases that a file holds, where one case is measured again."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in rows if row["case"] != case]
+
+
 def main(family: str, about: str, cases: Sequence[Case]) -> None:
     """Parse the options, measure, print, write JSON. `about` says what is compared, for the page."""
     parser = argparse.ArgumentParser(description=f"heldout beside its peers: {family}")
     parser.add_argument("--case", help="only this case", choices=[case.name for case in cases])
     parser.add_argument("--quick", action="store_true", help="two repeats of the quick cases")
-    parser.add_argument("--json", type=Path, help="write the rows and the machine to this file")
+    parser.add_argument(
+        "--json", type=Path, help="write the rows and the machine to this file, in place of its same cases"
+    )
     options = parser.parse_args()
     chosen = [case for case in cases if options.case in (None, case.name) and (case.in_quick or not options.quick)]
     print("; ".join(f"{key} {value}" for key, value in machine().items()))
@@ -198,5 +206,9 @@ def main(family: str, about: str, cases: Sequence[Case]) -> None:
         show(found)
         rows += found
     if options.json:
-        result = {"family": family, "about": about, "machine": machine(), "rows": [asdict(row) for row in rows]}
+        found_now = [asdict(row) for row in rows]
+        kept = _others(options.json, options.case) if options.case else []
+        order = [case.name for case in cases]
+        everything = sorted(kept + found_now, key=lambda row: order.index(str(row["case"])))
+        result = {"family": family, "about": about, "machine": machine(), "rows": everything}
         options.json.write_text(json.dumps(result, indent=1) + "\n")

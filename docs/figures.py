@@ -109,6 +109,46 @@ def forest_growth() -> alt.HConcatChart:
     return alt.hconcat(*charts)
 
 
+def regularised() -> alt.VConcatChart:
+    """Loss by epoch with and without dropout (wrong labels), and with and without batch norm (deep sigmoids)."""
+    from sklearn.datasets import load_digits
+
+    from heldout import MLPClassifier
+
+    X, y = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(X))
+    train, rest = order[:400], order[400:]
+    wrong = np.where(rng.random(400) < 0.2, rng.integers(0, 10, 400), y[train])
+    common = {"alpha": 0.0, "batch_size": 32, "n_iter_no_change": 1000}
+    deep = {"hidden_layer_sizes": (64,) * 5, "activation": "logistic", "max_iter": 40}
+    wide = {"hidden_layer_sizes": (128, 128), "max_iter": 60}
+    rows = [
+        ("A fifth of the labels wrong", wrong, {"without": wide, "dropout 0.5": wide | {"dropout": 0.5}}),
+        ("Five layers of sigmoids", y[train], {"without": deep, "batch norm": deep | {"batch_norm": True}}),
+    ]
+    charts = []
+    for title, labels, ways in rows:
+        points = []
+        for way, parameters in ways.items():
+            model = MLPClassifier(**common, **parameters).fit(X[train], labels, validation=(X[rest], y[rest]))
+            for part in ("train", "validation"):
+                losses = getattr(model.history_, f"{part}_loss").tolist()
+                points += [{"epoch": i + 1, "loss": loss, "way": way, "rows": part} for i, loss in enumerate(losses)]
+        charts.append(
+            alt.Chart(alt.Data(values=points), title=title)
+            .mark_line()
+            .encode(
+                x=alt.X("epoch:Q", title="epochs"),
+                y=alt.Y("loss:Q", title="cross-entropy of a row"),
+                color=alt.Color("way:N", title="network", sort=list(ways)),
+                strokeDash=alt.StrokeDash("rows:N", title="rows"),
+            )
+            .properties(width=440, height=240)
+        )
+    return alt.vconcat(*charts).resolve_scale(color="independent")
+
+
 def example_report() -> None:
     """The report of the README's demo, as a file of the site."""
     from heldout import Study
@@ -121,7 +161,7 @@ def example_report() -> None:
 
 def build(app: Sphinx) -> None:
     OUT.mkdir(exist_ok=True)
-    for figure in (peeking, widening, pruning, members, drawn_tree, forest_growth):
+    for figure in (peeking, widening, pruning, members, drawn_tree, forest_growth, regularised):
         figure().save(OUT / f"{figure.__name__}.svg")
     example_report()
 
