@@ -28,7 +28,7 @@ from heldout.neural.layers.stored import from_json, to_json
 from heldout.neural.learner import training_from_state, training_to_state
 from heldout.neural.losses import Loss
 from heldout.neural.schedules import Schedule
-from heldout.neural.stored_objects import loss_from_state, loss_to_json
+from heldout.neural.stored import loss_from_state, loss_to_json
 from heldout.neural.targets import CLASS_LOSSES, NUMBER_LOSSES, NeuralClassification, NeuralRegression
 
 if TYPE_CHECKING:

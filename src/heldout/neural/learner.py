@@ -481,7 +481,7 @@ WHOLE_OR_AUTO = ("batch_size", "max_iter", "n_iter_no_change")
 
 def training_to_state(learner: NeuralLearner) -> dict[str, Any]:
     """The parameters of training, as a file stores them."""
-    from heldout.neural.stored_objects import schedule_to_json
+    from heldout.neural.stored import schedule_to_json
 
     return {
         "solver": learner.solver,
@@ -508,7 +508,7 @@ def _plain(value: Any) -> Any:
 
 def training_from_state(state: State) -> dict[str, Any]:
     """Restore what `training_to_state` stored."""
-    from heldout.neural.stored_objects import schedule_from_state
+    from heldout.neural.stored import schedule_from_state
 
     found: dict[str, Any] = {"solver": state.choice("solver", OPTIMIZERS)}
     for name in TRAINING_NUMBERS:
