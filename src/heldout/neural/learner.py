@@ -246,8 +246,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         return Scaling(self.input_mean_.astype(dtype), (1.0 / self.input_scale_).astype(dtype))
 
     def _rows(self, X: Array, y: Any, weights: Array, loss: Loss, outputs: int, dtype: str) -> Rows:
-        inputs = X if X.dtype == np.uint8 else X.astype(dtype, copy=False)
-        return Rows(inputs, self._coded(y, loss, outputs, dtype), (weights / weights.mean()).astype(dtype))
+        return Rows(X, self._coded(y, loss, outputs, dtype), (weights / weights.mean()).astype(dtype))
 
     def _start(
         self, start: Any, in_shape: tuple[int, ...], optimizer: Optimizer, dtype: str, going_on: bool
