@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     from heldout.multiclass.one_vs_rest import OneVsRestClassifier
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+    from heldout.neural.backprop import backprop
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
+    from heldout.neural.gradients import check_gradients
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
@@ -111,6 +113,8 @@ _PLACES = {
     "MLPRegressor": "heldout.neural.estimators",
     "NeuralClassifier": "heldout.neural.estimators",
     "NeuralRegressor": "heldout.neural.estimators",
+    "backprop": "heldout.neural.backprop",
+    "check_gradients": "heldout.neural.gradients",
     "permutation_importance": "heldout.importance",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -167,6 +171,8 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "backprop",
+    "check_gradients",
     "compare_reductions",
     "cross_entropy",
     "curse_of_dimensionality",
