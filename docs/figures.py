@@ -149,6 +149,24 @@ def regularised() -> alt.VConcatChart:
     return alt.vconcat(*charts).resolve_scale(color="independent")
 
 
+def vanishing() -> alt.Chart:
+    """The norm of δ by layer in two networks of 20 layers at their start, of sigmoids and of rectifiers."""
+    import jax
+
+    from heldout import backprop
+    from heldout.neural.backprop import delta_plot
+    from heldout.neural.layers import Dense, ReLU, Sequential, Sigmoid
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(256, 32)), rng.integers(0, 3, 256)
+    passes = {}
+    for title, activation in (("sigmoid", Sigmoid()), ("ReLU", ReLU())):
+        network = Sequential(*[part for _ in range(20) for part in (Dense(64), activation)], Dense(3))
+        params, _ = network.init(jax.random.key(0), (32,))
+        passes[title] = backprop(network, params, X, y)
+    return delta_plot(passes)
+
+
 def example_report() -> None:
     """The report of the README's demo, as a file of the site."""
     from heldout import Study
@@ -161,7 +179,7 @@ def example_report() -> None:
 
 def build(app: Sphinx) -> None:
     OUT.mkdir(exist_ok=True)
-    for figure in (peeking, widening, pruning, members, drawn_tree, forest_growth, regularised):
+    for figure in (peeking, widening, pruning, members, drawn_tree, forest_growth, regularised, vanishing):
         figure().save(OUT / f"{figure.__name__}.svg")
     example_report()
 

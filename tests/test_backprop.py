@@ -37,6 +37,8 @@ from heldout.neural.layers import (
 )
 from heldout.neural.losses import loss_of
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 EVERYTHING = Sequential(
     Reshape((2, 3)),
     LayerNorm(),
@@ -54,14 +56,21 @@ EVERYTHING = Sequential(
 )
 
 
-def made(network: Layer, in_shape: tuple[int, ...], seed: int = 0, double: bool = False) -> tuple[Any, Any]:
-    """Weights and state, the biases not 0, as NumPy arrays."""
-    rng = np.random.default_rng(seed)
-    with jax.enable_x64(double):
-        params, state = jax.jit(network.init, static_argnums=1)(jax.random.key(seed), in_shape)
-    params, state = jax.tree.map(np.asarray, (params, state))
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape).astype(leaf.dtype), params)
-    return params, jax.tree.map(lambda leaf: leaf + np.float32(0.5), state)
+def made(
+    network: Layer, in_shape: tuple[int, ...], double: bool = False, initialization: str = "he"
+) -> tuple[Any, Any]:
+    """Weights of He's or Xavier's variance, biases that are not 0, and a state, drawn by NumPy: nothing is compiled."""
+    rng = np.random.default_rng(0)
+    dtype = np.float64 if double else np.float32
+
+    def draw(leaf: Any) -> Any:
+        fans = leaf.shape[0] + (leaf.shape[-1] if initialization == "xavier" else 0)
+        scale = 0.1 if leaf.ndim == 1 else np.sqrt(2.0 / fans)
+        return (scale * rng.normal(size=leaf.shape)).astype(dtype)
+
+    shapes, states = jax.eval_shape(lambda key: network.init(key, in_shape), jax.random.key(0))
+    params = jax.tree_util.tree_map_with_path(lambda path, leaf: draw(leaf) + ("scale" in str(path)), shapes)
+    return params, jax.tree.map(lambda leaf: np.full(leaf.shape, 0.75, dtype), states)
 
 
 def rows(n: int, p: int, classes: int, seed: int = 0) -> tuple[Any, Any]:
@@ -82,17 +91,19 @@ def codes(found: Backpropagation) -> list[tuple[str, str]]:
     return [(finding.code, finding.evidence["layer"]) for finding in found.findings]
 
 
-@pytest.mark.parametrize(("train", "weighted"), [(False, False), (True, True)])
-def test_gradients_are_those_of_automatic_differentiation(train: bool, weighted: bool) -> None:
-    params, state = made(EVERYTHING, (6,), double=True)
+@pytest.mark.parametrize(
+    ("network", "train", "weighted"), [(EVERYTHING, True, True), (Sequential(*EVERYTHING.layers[:5]), False, False)]
+)
+def test_gradients_are_those_of_automatic_differentiation(network: Layer, train: bool, weighted: bool) -> None:
+    params, state = made(network, (6,), double=True)
     X, y = rows(12, 6, 3)
     w = np.random.default_rng(1).random(12) if weighted else None
     key = jax.random.key(3) if train else None
-    found = backprop(EVERYTHING, params, X, y, state=state, sample_weight=w, train=train, key=key)
+    found = backprop(network, params, X, y, state=state, sample_weight=w, train=train, key=key)
     shares = np.ones(12) / 12 if w is None else w / w.sum()
 
     def mean_loss(params: Any, X: Any) -> Any:
-        outputs, _ = EVERYTHING.apply(params, state, X, train=train, key=key)
+        outputs, _ = network.apply(params, state, X, train=train, key=key)
         return (loss_of("cross_entropy")(outputs, jnp.asarray(y)) * shares).sum()
 
     with jax.enable_x64(True):
@@ -104,7 +115,8 @@ def test_gradients_are_those_of_automatic_differentiation(train: bool, weighted:
         assert own.dtype == np.float64
         assert_allclose(own, automatic, rtol=1e-12, atol=1e-13 * largest)
     assert_allclose(found.by_input, by_x, rtol=1e-12, atol=1e-13 * np.abs(by_x).max())
-    assert len(found.layers) == 39  # counted by hand: Residual and Parallel stand after what is in them
+    count = 39 if network is EVERYTHING else 10  # by hand: Residual and Parallel stand after what is in them
+    assert len(found.layers) == count
     assert found["sequential_1.sequential_1.dense_1"].gradients.keys() == {"weights"}
 
 
@@ -192,21 +204,21 @@ def test_rows_twice_are_rows_of_weight_two() -> None:
 
 
 def test_a_sane_network_gives_no_finding() -> None:
-    """He and ReLU, Xavier and tanh, 10 layers, 200 networks, standardised rows; 1,000 of more kinds were tried."""
+    """He and ReLU, Xavier and tanh, 10 layers, on standardised rows."""
     X, y = rows(64, 32, 3)
     X = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(np.float32)
     for activation, initialization in ((ReLU(), "he"), (Tanh(), "xavier")):
         network = chain(9, 32, activation, initialization)
         draw = jax.jit(network.init, static_argnums=1)
-        for seed in range(100):
+        for seed in range(30):
             params, _ = draw(jax.random.key(seed), (32,))
             assert not backprop(network, params, X, y).findings
 
 
 def test_vanishing_gradients_are_found() -> None:
     X, y = rows(40, 8, 3)
-    network = chain(20, 16, Sigmoid(), "xavier")
-    found = backprop(network, scaled(made(network, (8,))[0], 0.1), X, y)
+    network = chain(20, 16, Sigmoid())
+    found = backprop(network, scaled(made(network, (8,), initialization="xavier")[0], 0.1), X, y)
     (finding,) = found.findings
     assert finding.code == "H401"
     assert finding.evidence["layers"] == [f"dense_{i}" for i in range(1, 20)]
@@ -260,7 +272,11 @@ def test_dead_units_are_found() -> None:
     dead = found.findings[1]
     assert (dead.severity, dead.evidence["dead"], dead.evidence["units"]) == ("error", 32, 32)
     assert "32 of 32 units of relu_3 (ReLU) are off for all 64 rows" in dead.message
-    params["dense_3"]["bias"][:] = 0.0
+    params["dense_4"]["bias"][:] = -1.0  # off for all rows too, as these are all the same by now: not named
+    again = backprop(network, params, X, y)
+    assert again["relu_4"].units.stuck == 32
+    assert codes(again) == codes(found)
+    params["dense_4"]["bias"][:] = params["dense_3"]["bias"][:] = 0.0
     params["dense_3"]["bias"][:20] = -10.0
     found = backprop(network, params, X, y)
     assert codes(found) == [("H403", "relu_3")]
@@ -273,15 +289,15 @@ def test_dead_units_are_found() -> None:
 def test_saturated_units_are_found() -> None:
     X, y = rows(64, 8, 3)
     for activation in (Tanh(), Sigmoid()):
-        network = chain(3, 16, activation, "xavier")
-        params = made(network, (8,))[0]
+        network = chain(3, 16, activation)
+        params = made(network, (8,), initialization="xavier")[0]
         params["dense_2"]["bias"][:4] = [9.0, -9.0, 9.0, -9.0]
         name = type(activation).__name__.lower()
         found = backprop(network, params, X, y)
         assert codes(found) == [("H404", f"{name}_2")]
         assert (found.findings[0].evidence["saturated"], found.findings[0].evidence["units"]) == (4, 16)
-    network = chain(3, 64, Tanh(), "xavier")
-    found = backprop(network, scaled(made(network, (8,))[0], 4.0), X, y)
+    network = chain(3, 64, Tanh())
+    found = backprop(network, scaled(made(network, (8,), initialization="xavier")[0], 4.0), X, y)
     assert ("H404", "tanh_2") in codes(found)
 
 

@@ -25,6 +25,8 @@ from heldout.neural.layers import (
     Tanh,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @dataclass(frozen=True)
 class Scaled(Layer):
@@ -73,6 +75,28 @@ class Doubled(Layer):
         return {}, 2.0 * upstream
 
 
+@jax.custom_vjp
+def scaled(x: Any, scale: Any) -> Any:
+    return x * scale
+
+
+scaled.defvjp(
+    lambda x, scale: (x * scale, (x, scale)),
+    lambda kept, upstream: (upstream * kept[1], (upstream * kept[0]).sum(axis=0).at[17].set(0.0)),
+)
+
+
+@dataclass(frozen=True)
+class OneOff(Layer):
+    """Its custom_vjp gives 0 by one number of many, and so does the backward that follows from it."""
+
+    def init(self, key: Any, in_shape: tuple[int, ...]) -> tuple[Any, Any]:
+        return {"scale": jnp.ones(in_shape)}, {}
+
+    def apply(self, params: Any, state: Any, x: Any, *, train: bool = False, key: Any = None) -> tuple[Any, Any]:
+        return scaled(x, params["scale"]), state
+
+
 @dataclass(frozen=True)
 class Rounded(Layer):
     """No derivative that says anything."""
@@ -118,6 +142,14 @@ def test_one_wrong_number_of_many_is_seen() -> None:
     assert [message.split(" at ")[0] for message in found.messages] == ["backward is wrong by scale"]
 
 
+def test_random_directions_see_what_no_place_shows() -> None:
+    messages = check_gradients(OneOff(), (500,)).messages
+    assert [message.split(":")[0] for message in messages] == [
+        "backward is wrong by scale along a random direction",
+        "jax.grad of apply is wrong by scale along a random direction",
+    ]
+
+
 def test_a_wrong_layer_in_a_network_is_named() -> None:
     network = Sequential(Dense(4), Residual(Sequential(Tanh(), Scaled("scale"))), Dense(2))
     found = check_gradients(network, (3,), loss="cross_entropy")
@@ -154,9 +186,8 @@ def test_a_gradient_of_nothing_is_right() -> None:
 
 @pytest.mark.parametrize("train", [False, True])
 def test_networks_of_every_container_and_drawing_layers(train: bool) -> None:
-    network = Sequential(
-        Dense(6), BatchNorm(), ReLU(), Dropout(0.5), Parallel(Dense(3), Dense(3), join="product"), LayerNorm(), Dense(2)
-    )
+    join = Parallel(Dense(3), Dense(3), join="product")
+    network = Sequential(Dense(6), BatchNorm(), ReLU(), Dropout(0.5), *([join, LayerNorm()] if train else []), Dense(2))
     found = check_gradients(network, (5,), loss="squared_error", train=train)
     assert found.passed, found
     assert max(max(array.backward.error, array.automatic.error) for array in found.arrays) < 1e-8

@@ -36,7 +36,7 @@ class Deviation:
     Attributes
     ----------
     error : float, the difference as a share of the array's largest gradient; along a direction, of their RMS
-    place : str, an index as "[0, 2]", or "a random direction"
+    place : str, "at [0, 2]", or "along a random direction"
     given, measured : float, the gradient there, and the central difference
     """
 
@@ -73,7 +73,7 @@ class ArrayCheck:
         for way, found in (("backward", self.backward), ("jax.grad of apply", self.automatic)):
             if not found.error <= tol:
                 yield (
-                    f"{way} is wrong by {self.name} at {found.place}: it gives {found.given:.8g}, and central "
+                    f"{way} is wrong by {self.name} {found.place}: it gives {found.given:.8g}, and central "
                     f"differences {found.measured:.8g} (relative error {found.error:.2g})."
                 )
 
@@ -320,13 +320,13 @@ class Probe:
 
     def check(self, name: str, shape: Shape, rng: np.random.Generator) -> ArrayCheck:
         size = self.automatic.size
-        named = [(f"[{', '.join(map(str, np.unravel_index(i, shape)))}]", self.unit(i)) for i in self.places(rng)]
+        named = [(f"at [{', '.join(map(str, np.unravel_index(i, shape)))}]", self.unit(i)) for i in self.places(rng)]
         slopes = [Slope.of(self, where, direction) for where, direction in named]
         largest = max(self.floor, *(np.abs(values).max(initial=0.0) for values in (self.automatic, self.backward)))
         by_place = [(slope, float(largest)) for slope in slopes]
         typical = max(self.floor, float(np.sqrt(np.square(self.automatic).mean())) if size else 0.0)
         by_direction = [
-            (Slope.of(self, "a random direction", rng.choice([-1.0, 1.0], size) / np.sqrt(size)), typical)
+            (Slope.of(self, "along a random direction", rng.choice([-1.0, 1.0], size) / np.sqrt(size)), typical)
             for _ in range(DIRECTIONS if size > WHOLE else 0)
         ]
         compared = [(slope, scale) for slope, scale in by_place + by_direction if slope.measured is not None]
