@@ -190,7 +190,7 @@ def check_gradients(
     in_shape : tuple of int, the shape of one row
     loss : str or Loss, default None
         Of random targets; the mean over rows. None: the sum of all outputs times random numbers.
-    X : array (n, *in_shape), default None
+    X : array (n, ...) of rows of that shape, default None
         Rows to check at. None: standard normal numbers. Whole numbers (codes) are not differentiated by.
     seed : int, not negative, default 0
     batch : int above 0, default 4
