@@ -247,11 +247,15 @@ class MLPClassifier(_Perceptron, NeuralClassification):
     params_, state_ : nested dicts of arrays, by the names of the layers: weights, running statistics
     coefs_, intercepts_ : lists of arrays, the weights of the dense layers
     history_ : History, loss and accuracy of each epoch; prints and plots
-    n_iter_ : int, epochs; loss_, best_loss_ : float; loss_curve_ : list of float
+    n_iter_ : int, epochs
+    loss_ : float, the training loss of the last epoch
+    best_loss_ : float, the loss of the epoch that was kept, on validation rows where there were any
+    loss_curve_ : list of float, the training loss of each epoch
     input_mean_, input_scale_ : arrays of a row's shape, or ()
     precision_ : "single" or "double"
     multilabel_ : bool, whether each row has several labels
-    n_features_in_ : int, p; feature_names_in_ : object array (p,), where the data had column names
+    n_features_in_ : int, p
+    feature_names_in_ : object array (p,), where the data had column names
 
     Raises
     ------
@@ -369,7 +373,7 @@ class MLPRegressor(_Perceptron, NeuralRegression):
         \hat y = z^{(L)}
 
     The weights minimise the mean loss plus :math:`\lambda_1 \sum |W| + \frac{\alpha}{2} \sum W^2`. Inputs and targets
-    are standardised; predictions are in the target's unit.
+    are standardised; predictions are in the target's unit. All parameters but these are those of `MLPClassifier`.
 
     Parameters
     ----------
@@ -377,17 +381,12 @@ class MLPRegressor(_Perceptron, NeuralRegression):
         Of the standardised target.
     standardise : bool or "auto", default "auto"
         Of the inputs, as for the classifier; targets always are.
-    hidden_layer_sizes, activation, dropout, batch_norm, initialization, solver, alpha, l1, weight_decay, clip_norm, \
-    momentum, beta_1, beta_2, epsilon, batch_size, learning_rate, learning_rate_init, max_iter, tol, n_iter_no_change, \
-    early_stopping, validation_fraction, precision, device, chunk_rows, checkpoint, warm_start, verbose, seed : as for
-        `MLPClassifier`
 
     Attributes
     ----------
     target_mean_, target_scale_ : float64 arrays (m,)
     target_shape_ : (m,), or () where y was (n,)
-    network_, params_, state_, coefs_, intercepts_, history_, n_iter_, loss_, best_loss_, loss_curve_, input_mean_, \
-    input_scale_, precision_, n_features_in_, feature_names_in_ : as for `MLPClassifier`
+    The others are those of `MLPClassifier`, but for its classes.
 
     Raises
     ------
@@ -495,9 +494,8 @@ class NeuralClassifier(_AnyNetwork, NeuralClassification):
     network : Layer, default None
         Ends with `Dense()`, whose units are then as many as there are classes (one for two), or with K outputs. None:
         one hidden layer of 100 ReLUs.
-    loss, class_weight, solver, alpha, l1, weight_decay, clip_norm, momentum, beta_1, beta_2, epsilon, batch_size, \
-    learning_rate, learning_rate_init, max_iter, tol, n_iter_no_change, early_stopping, validation_fraction, \
-    standardise, precision, device, chunk_rows, checkpoint, warm_start, verbose, seed : as for `MLPClassifier`
+
+    The others are those of `MLPClassifier`, from `loss` on.
 
     Attributes
     ----------
@@ -604,9 +602,8 @@ class NeuralRegressor(_AnyNetwork, NeuralRegression):
     network : Layer, default None
         Ends with `Dense()`, whose units are then as many as the targets of a row, or with so many outputs. None: one
         hidden layer of 100 ReLUs.
-    loss, solver, alpha, l1, weight_decay, clip_norm, momentum, beta_1, beta_2, epsilon, batch_size, learning_rate, \
-    learning_rate_init, max_iter, tol, n_iter_no_change, early_stopping, validation_fraction, standardise, precision, \
-    device, chunk_rows, checkpoint, warm_start, verbose, seed : as for `MLPRegressor`
+
+    The others are those of `MLPRegressor`, from `loss` on.
 
     Attributes
     ----------
