@@ -238,6 +238,11 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
+    def out_shape(self, in_shape: Shape) -> Shape:
+        if not in_shape:
+            raise InputError(f"Softmax needs rows with at least one axis, not of shape {shape_text(in_shape)}.")
+        return in_shape
+
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
@@ -290,4 +295,4 @@ class Maxout(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        return x.reshape(*x.shape[:-1], -1, self.pieces).max(axis=-1), state
+        return x.reshape(*x.shape[:-1], x.shape[-1] // self.pieces, self.pieces).max(axis=-1), state

@@ -23,7 +23,7 @@ class Flatten(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        return x.reshape(x.shape[0], -1), state
+        return x.reshape(x.shape[0], *self.out_shape(x.shape[1:])), state
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,11 @@ class Reshape(Layer):
 
     shape: Shape
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+
     def out_shape(self, in_shape: Shape) -> Shape:
-        shape, size = tuple(self.shape), math.prod(in_shape)
+        shape, size = self.shape, math.prod(in_shape)
         known = math.prod(length for length in shape if length != -1)
         if any(length < 1 and length != -1 for length in shape) or shape.count(-1) > 1:
             raise InputError(f"shape of Reshape is {shape!r}: lengths are above 0, and at most one is -1.")
@@ -61,4 +64,4 @@ class Reshape(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        return x.reshape(x.shape[0], *self.shape), state
+        return x.reshape(x.shape[0], *self.out_shape(x.shape[1:])), state
