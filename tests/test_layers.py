@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gradients import computed, differences, error, moved
 from heldout.errors import InputError
+from heldout.neural import layers
 from heldout.neural.layers import (
     ELU,
     GELU,
@@ -168,6 +169,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
 
 def test_every_layer_is_tested() -> None:
     assert set(MADE) == set(LAYERS)
+    assert set(LAYERS) <= set(layers.__all__)
 
 
 @pytest.mark.parametrize(("kind", "train"), CASES)
