@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.neural.backprop import backprop
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
+    from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -115,6 +116,8 @@ _PLACES = {
     "NeuralRegressor": "heldout.neural.estimators",
     "backprop": "heldout.neural.backprop",
     "check_gradients": "heldout.neural.gradients",
+    "from_torch": "heldout.neural.exchange.imported",
+    "to_torch": "heldout.neural.exchange.imported",
     "permutation_importance": "heldout.importance",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
@@ -177,6 +180,7 @@ __all__ = [
     "cross_entropy",
     "curse_of_dimensionality",
     "diversity_of",
+    "from_torch",
     "inference",
     "kl_divergence",
     "load",
@@ -186,6 +190,7 @@ __all__ = [
     "permutation_importance",
     "read",
     "save",
+    "to_torch",
     "train_validation_test_split",
 ]
 
