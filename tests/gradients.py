@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 HURRIED = {  # many small programs: compiling is all the work; this is ten times as quick
@@ -21,7 +20,6 @@ STENCIL = ((1, 8.0), (-1, -8.0), (2, -1.0), (-2, 1.0))  # over 12 steps: the err
 
 def computed(function: Callable[..., Any], *given: Any) -> Any:
     """What a JAX function gives, compiled without much optimization; NumPy arrays."""
-    given = jax.tree.map(jnp.asarray, given)
     options = HURRIED if jax.default_backend() == "cpu" else {}
     return jax.tree.map(np.asarray, jax.jit(function).lower(*given).compile(compiler_options=options)(*given))
 
