@@ -73,6 +73,11 @@ MORE: dict[str, dict[str, Any]] = {
     "RandomForestRegressor": {"n_estimators": 3, "oob_score": True, "leaf_members": True},
     "RandomForestClassifier": {"n_estimators": 3, "voting": "hard"},
     **{
+        f"{kind}{task}": {"max_iter": 2} | ({"hidden_layer_sizes": 3, "batch_norm": True} if kind == "MLP" else {})
+        for kind in ("MLP", "Neural")
+        for task in ("Classifier", "Regressor")
+    },
+    **{
         f"{kind}{task}": {"n_estimators": 3}
         for kind in ("RandomSubspace", "Bagging")
         for task in ("Classifier", "Regressor")
@@ -99,6 +104,16 @@ def split() -> Any:
     from heldout.split import train_validation_test_split
 
     return train_validation_test_split(table(), problem("sold"))
+
+
+@functools.cache
+def checkpoint() -> Any:
+    from heldout.neural.checkpoint import Checkpoint
+    from heldout.neural.history import Epoch, History
+
+    history = History.of([Epoch(1, 0.5, 0.6, 0.7, 0.8, 0.1, 1.0)], "accuracy", 1, "")
+    numbers = {"best_loss": 0.6, "best_epoch": 1, "waited": 0, "lowered": 1.0, "waited_at_plateau": 0}
+    return Checkpoint("digest", numbers, history, [np.ones((2, 3), np.float32)], [np.zeros(3)])
 
 
 EXAMPLES: dict[str, Callable[[], Any]] = {
@@ -133,6 +148,11 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "BaggingClassifier": lambda: learner("BaggingClassifier"),
     "NearestNeighborsRegressor": lambda: learner("NearestNeighborsRegressor"),
     "NearestNeighborsClassifier": lambda: learner("NearestNeighborsClassifier"),
+    "MLPRegressor": lambda: learner("MLPRegressor"),
+    "MLPClassifier": lambda: learner("MLPClassifier"),
+    "NeuralRegressor": lambda: learner("NeuralRegressor"),
+    "NeuralClassifier": lambda: learner("NeuralClassifier"),
+    "Checkpoint": checkpoint,
 }
 
 

@@ -202,7 +202,8 @@ def _product(direction: Array, asked: Array, task: tuple[Block, Array]) -> tuple
     block, bends = task
     taken = asked[block.problems]
     own = block.problems[taken]
-    change = direction[own] @ block.quick.T
+    with np.errstate(invalid="ignore"):  # BLAS may compute beyond the end of small blocks, with what lies there
+        change = direction[own] @ block.quick.T
     change *= bends[taken]
     return own, change @ block.quick
 
