@@ -268,7 +268,13 @@ def test_what_an_estimator_learned_goes_back() -> None:
     imported = heldout.from_torch(module)
     x, codes = rows(60, 4), np.arange(60) % 3
     learner = heldout.NeuralClassifier(imported.network, standardise=False, max_iter=2, precision="single", seed=0)
-    learner.fit(x, codes)
+    learner.fit(x, codes, start=(imported.params, imported.state))
+    module.eval()
+    begun = heldout.NeuralClassifier(
+        imported.network, standardise=False, max_iter=1, learning_rate_init=1e-12, alpha=0.0
+    )
+    begun.fit(x, codes, start=(imported.params, imported.state))
+    assert_allclose(begun.params_["dense_1"]["weights"], imported.params["dense_1"]["weights"], atol=1e-9)
     back = heldout.to_torch(imported, learner.params_, learner.state_)
     assert_allclose(outputs(back, x), learner.decision_function(x), atol=1e-6)
 
