@@ -172,7 +172,7 @@ def test_each_epoch_sees_each_row() -> None:
     for n, capacity, size in ((10, 16, 4), (97, 97, 32)):
         seen = []
         for epoch in range(3):
-            order, _ = order_and_key(jax.random.key(0), np.int32(epoch), n, capacity)
+            order, _ = order_and_key(np.uint32(0), np.int32(epoch), n, capacity)
             steps = -(-n // size)
             rows = np.concatenate([np.asarray(batch_of(order, i, size, n)) for i in range(steps)])
             assert sorted(rows[:n]) == list(range(n))
@@ -270,16 +270,34 @@ def test_a_real_interruption() -> None:
     import signal
 
     X, y = table(3000, 10)
-    caller = threading.get_ident()
+    caller, begun = threading.get_ident(), threading.Event()
+
+    class Begins:
+        def on_epoch_end(self, epoch: Epoch) -> None:
+            if epoch.epoch == 5:
+                begun.set()
 
     def interrupt() -> None:
-        time.sleep(2.0)
+        begun.wait()
+        time.sleep(0.01)
         signal.pthread_kill(caller, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
     with pytest.warns(ConvergenceWarning, match="interrupted"):
-        model = learner(max_iter=10**6, n_iter_no_change=10**6, tol=0.0).fit(X, y)
-    assert model.score(X, y) > 0.5
+        model = learner(max_iter=10**6, n_iter_no_change=10**6, tol=0.0).fit(X, y, callbacks=[Begins()])
+    assert len(model.history_) >= 5 and model.score(X, y) > 0.5
+
+
+def test_an_interruption_before_there_is_anything_to_keep_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    from heldout.neural.train import Trainer
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "epoch", interrupted)
+    X, y = table(40)
+    with pytest.raises(KeyboardInterrupt):
+        learner().fit(X, y)
 
 
 def test_a_history_prints_and_plots() -> None:

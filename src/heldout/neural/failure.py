@@ -51,7 +51,7 @@ def find_failure(
     broken = made - 1  # the step whose loss is not finite, counted from 0 in this chunk
     before = trainer.run(start, chunk, n, rates, broken, tag).carried
     size = plan.batch_size
-    order, for_layers = order_and_key(jax.random.key(plan.seed), np.int32(tag), n, len(chunk.w))
+    order, for_layers = order_and_key(np.uint32(plan.seed), np.int32(tag), n, len(chunk.w))
     batch = chunk if size >= n else rows_at(chunk, batch_of(order, np.int32(broken), size, n))
     key = jax.random.fold_in(for_layers, broken) if trainer.network.random else None
     x = read(batch.x, trainer.scaling, batch.w.dtype)

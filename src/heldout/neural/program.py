@@ -118,9 +118,9 @@ class Going(NamedTuple):
     losses: Array
 
 
-def order_and_key(key: Key, number: Any, n: Any, capacity: int) -> tuple[Array, Key]:
+def order_and_key(seed: Any, number: Any, n: Any, capacity: int) -> tuple[Array, Key]:
     """The order in which an epoch takes its n rows (those behind them come last), and the key of what layers draw."""
-    for_order, for_layers = jax.random.split(jax.random.fold_in(key, number))
+    for_order, for_layers = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
     drawn = jax.random.bits(for_order, (capacity,), jnp.uint32) >> 1
     return jnp.argsort(jnp.where(jnp.arange(capacity) < n, drawn, jnp.uint32(2**32 - 1))), for_layers
 
@@ -144,16 +144,16 @@ def run_epoch(
     rates: Array,
     penalties: Array,
     steps: Array,
-    key: Key,
+    seed: Array,
     number: Array,
 ) -> Outcome:
     """`steps` optimizer steps on mini-batches drawn here from the first `n` of `rows`, without replacement.
 
     Where the batch size does not divide the rows, the last batch is filled up from the first. Breaks off at the first
-    loss that is not finite. `number` is that of the epoch: the same key and number draw the same batches.
+    loss that is not finite. `number` is that of the epoch: the same seed and number draw the same batches.
     """
     size = recipe.batch_size
-    order, for_layers = order_and_key(key, number, n, rows.w.shape[0])
+    order, for_layers = order_and_key(seed, number, n, rows.w.shape[0])
     transformation = recipe.optimizer.transformation()
     gradient = jax.value_and_grad(functools.partial(batch_loss, recipe), has_aux=True)
 

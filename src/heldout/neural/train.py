@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 import warnings
@@ -116,7 +117,8 @@ def train(
     """Train `network` from `start` on `rows`, and keep the weights of the best epoch.
 
     The best epoch is that of the lowest loss on `validation`, where it is given; otherwise the last one. An
-    interruption (Ctrl-C) ends the training with a warning, and what was best so far is kept.
+    interruption (Ctrl-C) ends the training with a warning, and what was best so far is kept; before the first epoch is
+    over there is nothing to keep, and it is raised.
 
     Raises
     ------
@@ -154,6 +156,8 @@ def train(
             if checkpoint is not None:
                 save_checkpoint(checkpoint, digest, course)
     except KeyboardInterrupt:
+        if not course.epochs:
+            raise
         stopped = f"interrupted after {len(course.epochs)} epochs."
         warnings.warn(
             f"Training was {stopped[:-1]}; the best weights so far are kept.", ConvergenceWarning, stacklevel=3
@@ -205,7 +209,6 @@ class Trainer:
         dtype = chunk.w.dtype
         rates = np.concatenate([rates, np.zeros(-len(rates) % GRAIN)])  # few lengths are compiled for
         penalties = np.array([plan.l1, plan.l2], dtype)
-        key = jax.random.key(plan.seed)
         outcome: Outcome = run_epoch(
             recipe,
             start,
@@ -215,7 +218,7 @@ class Trainer:
             rates.astype(dtype),
             penalties,
             np.int32(steps),
-            key,
+            np.uint32(plan.seed),
             np.int32(tag),
         )
         return outcome
@@ -361,6 +364,16 @@ def _lowest(losses: Array) -> int:
 
 def fresh(network: Layer, in_shape: tuple[int, ...], optimizer: Optimizer, seed: int) -> Carried:
     """Initial weights and an optimizer that remembers nothing."""
+    carried: Carried = _begin(network, tuple(in_shape), optimizer, np.uint32(seed))
+    return carried
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("network", "in_shape", "optimizer"),
+    compiler_options={"xla_backend_optimization_level": 0},  # it runs once
+)
+def _begin(network: Layer, in_shape: tuple[int, ...], optimizer: Optimizer, seed: jax.Array) -> Carried:
     params, state = network.init(jax.random.key(seed), in_shape)
     return Carried(params, state, memory_of(optimizer, params))
 
