@@ -94,8 +94,8 @@ LEARNERS: list[Any] = [
     NearestNeighborsRegressor(n_neighbors="auto", weights="distance"),
     MLPClassifier(),
     MLPRegressor(hidden_layer_sizes=20, activation="tanh"),
-    NeuralClassifier(Sequential(Dense(10), Tanh(), Dense()), loss="hinge"),
-    NeuralRegressor(),
+    NeuralClassifier(Sequential(Dense(10), Tanh(), Dense()), loss="hinge", learning_rate_init=0.02, n_iter_no_change=3),
+    NeuralRegressor(learning_rate_init=0.01, max_iter=40),
 ]
 CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner) and hasattr(learner, "predict_proba")]
 NOT_STORED = {"descent_", "_last"}

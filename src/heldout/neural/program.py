@@ -131,7 +131,8 @@ def batch_of(order: Array, i: Any, size: int, n: Any) -> Array:
 
 
 def rows_at(rows: Rows, taken: Array) -> Rows:
-    return Rows(rows.x[taken], rows.y[taken], rows.w[taken])
+    """Some of the rows, by numbers that are known to be in range, which is a little quicker."""
+    return Rows(*(values.at[taken].get(mode="promise_in_bounds") for values in rows))
 
 
 @functools.partial(jax.jit, static_argnames=("recipe",))
@@ -198,10 +199,10 @@ def judge(
 
     def add(i: Array, sums: Sums) -> Sums:
         at = i * size + jnp.arange(size)
-        taken = jnp.minimum(at, n - 1)
-        outputs, _ = network.apply(params, state, read(rows.x[taken], scaling, rows.w.dtype))
-        w = jnp.where(at < n, rows.w[taken], 0.0)
-        new = ((loss(outputs, rows.y[taken]) * w).sum(), (METRICS[metric](outputs, rows.y[taken]) * w).sum(), w.sum())
+        block = rows_at(rows, jnp.minimum(at, n - 1))
+        outputs, _ = network.apply(params, state, read(block.x, scaling, rows.w.dtype))
+        w = jnp.where(at < n, block.w, 0.0)
+        new = ((loss(outputs, block.y) * w).sum(), (METRICS[metric](outputs, block.y) * w).sum(), w.sum())
         return Sums(*(a + b for a, b in zip(sums, new, strict=True)))
 
     zero = jnp.zeros((), rows.w.dtype)
