@@ -182,10 +182,15 @@ def show(rows: Sequence[Row]) -> None:
         )
 
 
-def _others(path: Path, case: str) -> list[dict[str, object]]:
-    """The rows of other cases that a file holds, where one case is measured again."""
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [row for row in rows if row["case"] != case]
+def _others(path: Path, case: str) -> tuple[list[dict[str, object]], dict[str, str]]:
+    """The rows of other cases that a file holds and their machine, which tells where this case was measured again."""
+    now = machine()
+    if not path.exists():
+        return [], now
+    found = json.loads(path.read_text())
+    kept = [row for row in found["rows"] if row["case"] != case]
+    same = now["cpu"] == found["machine"]["cpu"]
+    return kept, found["machine"] | ({} if same else {f"{case} on": now["cpu"]})
 
 
 def main(family: str, about: str, cases: Sequence[Case]) -> None:
@@ -207,8 +212,8 @@ def main(family: str, about: str, cases: Sequence[Case]) -> None:
         rows += found
     if options.json:
         found_now = [asdict(row) for row in rows]
-        kept = _others(options.json, options.case) if options.case else []
+        kept, own = _others(options.json, options.case) if options.case else ([], machine())
         order = [case.name for case in cases]
         everything = sorted(kept + found_now, key=lambda row: order.index(str(row["case"])))
-        result = {"family": family, "about": about, "machine": machine(), "rows": everything}
+        result = {"family": family, "about": about, "machine": own, "rows": everything}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
