@@ -202,6 +202,8 @@ def test_partial_fit_goes_on(tmp_path: Path) -> None:
         for part in np.array_split(np.arange(400), 4):
             model.partial_fit(X[part], y[part], classes=["a", "b", "c"])
     assert model.score(X, y) > 0.9 and model.n_iter_ == 48
+    again = load(save(model, tmp_path / "model.heldout"))
+    assert again.partial_fit(X, y).score(X, y) > 0.9 and again.n_iter_ == 49
     with pytest.raises(InputError, match="not the same as on the last call"):
         model.partial_fit(X, y, classes=["a", "b"])
     with pytest.raises(InputError, match="'d', which is none"):
@@ -224,6 +226,17 @@ def test_warm_start_goes_on_and_fit_begins_anew() -> None:
     assert warm.fit(X, y).history_.train_loss[0] < first[-1]
     with pytest.raises(InputError, match="none of the classes"):
         warm.fit(X, np.where(y == "a", "z", y))
+    with pytest.raises(ValueError, match="2 features"):
+        warm.fit(X[:, :2], y)
+    before = warm.predict_proba(X)
+    warm.set_params(solver="momentum", learning_rate_init=1e-6).fit(X, y)
+    np.testing.assert_allclose(warm.predict_proba(X), before, atol=1e-3)
+    with pytest.raises(InputError, match="describe another"):
+        warm.set_params(hidden_layer_sizes=7).fit(X, y)
+    images = NeuralClassifier(Sequential(Flatten(), Dense()), warm_start=True, max_iter=2)
+    images.fit(np.zeros((9, 2, 3)) + np.arange(9)[:, None, None], np.arange(9) % 3)
+    with pytest.raises(InputError, match="rows of the shape"):
+        images.fit(np.ones((9, 2, 4)), np.arange(9) % 3)
 
 
 def test_rows_that_repeat_are_held_out_together() -> None:

@@ -17,7 +17,7 @@ from heldout.errors import InputError, suggest
 from heldout.linear.states import columns_from_state, columns_to_state
 from heldout.neural import choices
 from heldout.neural.history import History
-from heldout.neural.layers.base import Layer
+from heldout.neural.layers.base import Layer, shape_text
 from heldout.neural.layers.stored import as_numpy, from_json, to_json, weights_from_state
 from heldout.neural.losses import Loss
 from heldout.neural.optimizers import OPTIMIZERS, Optimizer
@@ -112,8 +112,10 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         going_on: bool,
         one_pass: bool = False,
     ) -> None:
-        X, y, weights = self._door(X, y, sample_weight, reset=not (one_pass and going_on))
-        if not going_on:
+        X, y, weights = self._door(X, y, sample_weight, reset=not going_on)
+        if going_on:
+            self._check_same_network(X.shape[1:])
+        else:
             self._forget()
         weights = self._learn_targets(y, X, weights)
         keep = weights > 0.0
@@ -155,6 +157,18 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             self.params_, self.state_ = as_numpy((trained.params, trained.state))
             self._last = as_numpy(trained.last)
         self._tell(trained.history, one_pass)
+
+    def _check_same_network(self, in_shape: tuple[int, ...]) -> None:
+        """InputError where training cannot go on with the weights that there are."""
+        if in_shape != tuple(self._in_shape):
+            before = shape_text(tuple(self._in_shape))
+            raise InputError(f"Training goes on with rows of the shape {before}, not {shape_text(in_shape)}.")
+        outputs = self.network_.out_shape(in_shape)[0]
+        if choices.completed(self._architecture(), outputs) != self.network_:
+            raise InputError(
+                "Training goes on with the network that was fitted, and the parameters now describe another: set "
+                "warm_start=False, or fit a new learner."
+            )
 
     def _tell(self, history: History, one_pass: bool) -> None:
         self.history_ = history
@@ -252,7 +266,11 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         self, start: Any, in_shape: tuple[int, ...], optimizer: Optimizer, dtype: str, going_on: bool
     ) -> Carried:
         if going_on and start is None:
-            return as_type(Carried(*self._last), dtype)
+            kept = getattr(self, "_last", (self.params_, self.state_, ()))  # a file holds no memory
+            last = as_type(Carried(*kept), dtype)
+            memory = memory_of(optimizer, last.params)
+            same = str(jax.tree.structure(memory)) == str(jax.tree.structure(last.memory))
+            return last if same else last._replace(memory=memory)  # another solver remembers nothing yet
         begin = fresh(self.network_, in_shape, optimizer, int(self.seed))
         if start is None:
             return begin
