@@ -24,7 +24,7 @@ from heldout.neural.layers import (
     MaxPool1D,
     MaxPool2D,
 )
-from heldout.neural.stored import from_json, to_json
+from heldout.neural.layers.stored import from_json, to_json
 from test_convolution import MANY, Case, compare, made, several
 
 

@@ -321,7 +321,9 @@ class Transpose(Convolution):
                     f"({length} - 1) * {window.stride} + {window.span} - {window.before + window.after} = {count} and "
                     "must be 1 or more."
                 )
-        return windows, out
+        # what is added behind the output is seen by no window
+        trimmed = (window._replace(after=window.after - more) for window, more in zip(windows, extra, strict=True))
+        return tuple(trimmed), out
 
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from itertools import starmap
-from operator import add
 from typing import Any
 
 import jax
@@ -15,9 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from heldout.neural.layers.base import Array, Shape
-from heldout.neural.layers.windows import Window, Windows, pad, put_back, seen
-
-FEW = 16  # channels: below it, patches are one product; above it, each position of the window is one
+from heldout.neural.layers.windows import Window, Windows, pad, put_back, seen, total
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -36,12 +33,13 @@ def correlate(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     (over all rows; terms whose index is no whole number are absent). The first is a convolution: t has turned its sign,
     so that the kernel is flipped. The second is the correlation of the input with δ.
     """
-    return lax.platform_dependent(
+    found: Array = lax.platform_dependent(
         x,
         weights,
         cpu=functools.partial(_products, windows, groups),
         default=functools.partial(_by_xla, windows, groups),
     )
+    return found
 
 
 def _kept(windows: Windows, groups: int, x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -65,12 +63,13 @@ def spread(windows: Windows, groups: int, lengths: Shape, delta: Array, weights:
     It is (n, *lengths, C). Its own derivatives are `correlate` and the correlation of its output's gradient with
     `delta`.
     """
-    return lax.platform_dependent(
+    found: Array = lax.platform_dependent(
         delta,
         weights,
         cpu=functools.partial(_spread_products, windows, groups, lengths),
         default=functools.partial(_spread_by_xla, windows, groups, lengths),
     )
+    return found
 
 
 def _spread_kept(
@@ -90,12 +89,13 @@ spread.defvjp(_spread_kept, _spread_gradients)
 
 
 def _by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
-    return lax.platform_dependent(
+    found: Array = lax.platform_dependent(
         x,
         delta,
         cpu=functools.partial(_weight_products, windows, groups),
         default=functools.partial(_weights_by_xla, windows, groups),
     )
+    return found
 
 
 # On the CPU.
@@ -106,10 +106,10 @@ def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     parts = _seen(windows, x)
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
-        return functools.reduce(add, (_grouped(part, tap, groups) for part, tap in zip(parts, flat, strict=True)))
-    if channels < FEW:
-        return jnp.concatenate(parts, -1) @ flat.reshape(-1, filters)
-    return functools.reduce(add, (part @ tap for part, tap in zip(parts, flat, strict=True)))
+        return total(_grouped(part, tap, groups) for part, tap in zip(parts, flat, strict=True))
+    if channels == 1:  # fused into one loop, with no patches
+        return total(part * tap for part, tap in zip(parts, flat, strict=True))
+    return jnp.concatenate(parts, -1) @ flat.reshape(-1, filters)
 
 
 def _seen(windows: Windows, x: Array) -> list[Array]:
@@ -129,19 +129,12 @@ def _grouped(x: Array, weights: Array, groups: int) -> Array:
 
 
 def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
-    turned = _turned(weights, groups)
-    if all(window.stride == 1 for window in windows):
-        backwards = tuple(map(_backwards, windows, lengths, delta.shape[1:-1]))
-        return _products(backwards, groups, delta, turned[tuple(slice(None, None, -1) for _ in windows)])
-    flat = turned.reshape(-1, *turned.shape[-2:])  # (positions, F / groups, C)
-    product: Any = jnp.matmul if groups == 1 else functools.partial(_grouped, groups=groups)
-    return put_back([product(delta, tap) for tap in flat], windows, lengths)
-
-
-def _backwards(window: Window, length: int, count: int) -> Window:
-    """The window that goes from `count` outputs back to an axis of `length`."""
-    before = window.span - 1 - window.before
-    return window._replace(before=before, after=length - count - before + window.span - 1)
+    channels, filters = weights.shape[-2:]
+    if groups == 1:  # one product for all positions of the window
+        wide = delta @ weights.reshape(-1, filters).T
+        return put_back(jnp.split(wide, wide.shape[-1] // channels, axis=-1), windows, lengths)
+    turned = _turned(weights, groups).reshape(-1, filters // groups, groups * channels)
+    return put_back([_grouped(delta, tap, groups) for tap in turned], windows, lengths)
 
 
 def _turned(weights: Array, groups: int) -> Array:
@@ -155,12 +148,18 @@ def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> A
     channels, filters = x.shape[-1] // groups, delta.shape[-1]
     sizes = tuple(window.size for window in windows)
     deltas = delta.reshape(-1, filters)
-    parts = [part.reshape(len(deltas), -1) for part in _seen(windows, x)]
     if groups == 1:
-        return (jnp.concatenate(parts, -1).T @ deltas).reshape(*sizes, channels, filters)
+        patches = jnp.concatenate(_seen_channels_first(windows, x))  # (positions C, places)
+        return (patches @ deltas).reshape(*sizes, channels, filters)
     apart = deltas.reshape(-1, groups, filters // groups)
-    found = [jnp.einsum("mgc,mgf->cgf", part.reshape(-1, groups, channels), apart) for part in parts]
+    parts = [part.reshape(-1, groups, channels) for part in _seen(windows, x)]
+    found = [jnp.einsum("mgc,mgf->cgf", part, apart) for part in parts]
     return jnp.stack(found).reshape(*sizes, channels, filters)
+
+
+def _seen_channels_first(windows: Windows, x: Array) -> list[Array]:
+    """What each position of the window sees, as arrays (C, places): twice as quick a product as their transposes."""
+    return [part.reshape(-1, part.shape[-1]).T for part in _seen(windows, x)]
 
 
 # Elsewhere.
@@ -172,7 +171,7 @@ def _numbers(windows: Windows) -> tuple[str, str, str]:
 
 
 def _by_xla(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
-    return lax.conv_general_dilated(
+    z: Array = lax.conv_general_dilated(
         x,
         weights,
         [window.stride for window in windows],
@@ -181,17 +180,24 @@ def _by_xla(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
         dimension_numbers=_numbers(windows),
         feature_group_count=groups,
     )
+    return z
+
+
+def _form(shape: Shape, dtype: Any) -> Any:
+    return jax.eval_shape(lambda: jnp.zeros(shape, dtype))
 
 
 def _spread_by_xla(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
     channels = weights.shape[-2] * groups
-    form = jax.ShapeDtypeStruct((delta.shape[0], *lengths, channels), delta.dtype)
+    form = _form((delta.shape[0], *lengths, channels), delta.dtype)
+    x: Array
     (x,) = jax.linear_transpose(lambda x: _by_xla(windows, groups, x, weights), form)(delta)
     return x
 
 
 def _weights_by_xla(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
     sizes = tuple(window.size for window in windows)
-    form = jax.ShapeDtypeStruct((*sizes, x.shape[-1] // groups, delta.shape[-1]), delta.dtype)
+    form = _form((*sizes, x.shape[-1] // groups, delta.shape[-1]), delta.dtype)
+    weights: Array
     (weights,) = jax.linear_transpose(lambda weights: _by_xla(windows, groups, x, weights), form)(delta)
     return weights

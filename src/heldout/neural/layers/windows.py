@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple, TypeAlias
 
@@ -132,7 +132,8 @@ def pad(x: Array, windows: Windows, value: Any = 0) -> Array:
     if not any(window.before or window.after for window in windows):
         return x
     edges = [(window.before, window.after, 0) for window in windows]
-    return lax.pad(x, x.dtype.type(value), [(0, 0, 0), *edges, (0, 0, 0)])
+    padded: Array = lax.pad(x, x.dtype.type(value), [(0, 0, 0), *edges, (0, 0, 0)])
+    return padded
 
 
 def seen(x: Array, windows: Windows, counts: Sequence[int]) -> list[Array]:
@@ -148,12 +149,19 @@ def seen(x: Array, windows: Windows, counts: Sequence[int]) -> list[Array]:
 
 def put_back(parts: Sequence[Array], windows: Windows, lengths: Shape) -> Array:
     """The transpose of `pad` and `seen`: each part (n, *counts, C) added where it was seen, in axes of `lengths`."""
-    total: Any = None
+    spread = []
     for tap, part in zip(taps(windows), parts, strict=True):
         edges = []
         for window, at, length, count in zip(windows, tap, lengths, part.shape[1:-1], strict=True):
             low = window.dilation * at - window.before
             edges.append((low, length - low - (count - 1) * window.stride - 1, window.stride - 1))
-        spread = lax.pad(part, part.dtype.type(0), [(0, 0, 0), *edges, (0, 0, 0)])
-        total = spread if total is None else total + spread
-    return total
+        spread.append(lax.pad(part, part.dtype.type(0), [(0, 0, 0), *edges, (0, 0, 0)]))
+    return total(spread)
+
+
+def total(arrays: Iterable[Array]) -> Array:
+    """The sum of at least one array."""
+    first, *others = arrays
+    for other in others:
+        first = first + other
+    return first
