@@ -101,9 +101,15 @@ def _by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
 # On the CPU.
 
 
+def _ready(x: Array) -> Array:
+    """`x`, made before it is read: XLA would fuse what it comes from into every reading, nine for a window of 3 by 3."""
+    made: Array = lax.optimization_barrier(x)  # type: ignore[no-untyped-call]
+    return made
+
+
 def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
-    parts = _seen(windows, x)
+    parts = _seen(windows, x if channels == 1 else _ready(x))
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
         return total(_grouped(part, tap, groups) for part, tap in zip(parts, flat, strict=True))
@@ -130,6 +136,7 @@ def _grouped(x: Array, weights: Array, groups: int) -> Array:
 
 def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
+    delta = _ready(delta)
     if groups == 1:  # one product for all positions of the window
         wide = delta @ weights.reshape(-1, filters).T
         return put_back(jnp.split(wide, wide.shape[-1] // channels, axis=-1), windows, lengths)
@@ -145,21 +152,17 @@ def _turned(weights: Array, groups: int) -> Array:
 
 
 def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
+    x, delta = _ready(x), _ready(delta)
     channels, filters = x.shape[-1] // groups, delta.shape[-1]
     sizes = tuple(window.size for window in windows)
     deltas = delta.reshape(-1, filters)
     if groups == 1:
-        patches = jnp.concatenate(_seen_channels_first(windows, x))  # (positions C, places)
-        return (patches @ deltas).reshape(*sizes, channels, filters)
+        patches = jnp.concatenate(_seen(windows, x), -1)  # those of the forward step: made once
+        return (patches.reshape(len(deltas), -1).T @ deltas).reshape(*sizes, channels, filters)
     apart = deltas.reshape(-1, groups, filters // groups)
     parts = [part.reshape(-1, groups, channels) for part in _seen(windows, x)]
     found = [jnp.einsum("mgc,mgf->cgf", part, apart) for part in parts]
     return jnp.stack(found).reshape(*sizes, channels, filters)
-
-
-def _seen_channels_first(windows: Windows, x: Array) -> list[Array]:
-    """What each position of the window sees, as arrays (C, places): twice as quick a product as their transposes."""
-    return [part.reshape(-1, part.shape[-1]).T for part in _seen(windows, x)]
 
 
 # Elsewhere.
