@@ -20,15 +20,27 @@ from heldout.neural.layers import (
     ELU,
     GELU,
     LAYERS,
+    AdaptiveAveragePool,
+    AveragePool1D,
+    AveragePool2D,
     BatchNorm,
+    Conv1D,
+    Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
     Dense,
+    DepthwiseConv2D,
     Dropout,
     Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
     Identity,
     Layer,
     LayerNorm,
     LeakyReLU,
     Maxout,
+    MaxPool1D,
+    MaxPool2D,
     Parallel,
     ReLU,
     Reshape,
@@ -58,6 +70,18 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
     "Dropout": lambda rng, row: Dropout(float(rng.uniform(0.0, 0.9))),
     "BatchNorm": lambda rng, row: BatchNorm(float(rng.uniform()), 10.0 ** -int(rng.integers(1, 4))),
     "LayerNorm": lambda rng, row: LayerNorm(10.0 ** -int(rng.integers(1, 4))),
+    "Conv1D": lambda rng, row: Conv1D(2, 2, int(rng.integers(1, 3)), "same"),
+    "Conv2D": lambda rng, row: Conv2D(2, 2, int(rng.integers(1, 3)), 1),
+    "DepthwiseConv2D": lambda rng, row: DepthwiseConv2D(2, padding="same"),
+    "ConvTranspose1D": lambda rng, row: ConvTranspose1D(2, 2, int(rng.integers(1, 3))),
+    "ConvTranspose2D": lambda rng, row: ConvTranspose2D(2, 2, int(rng.integers(1, 3)), "same"),
+    "MaxPool1D": lambda rng, row: MaxPool1D(2, padding=1),
+    "MaxPool2D": lambda rng, row: MaxPool2D(2, 1, "same"),
+    "AveragePool1D": lambda rng, row: AveragePool1D(2, padding=1),
+    "AveragePool2D": lambda rng, row: AveragePool2D(2, 1, "same", count_padding=False),
+    "GlobalAveragePool": lambda rng, row: GlobalAveragePool(),
+    "GlobalMaxPool": lambda rng, row: GlobalMaxPool(),
+    "AdaptiveAveragePool": lambda rng, row: AdaptiveAveragePool(int(rng.integers(1, 4))),
     "Flatten": lambda rng, row: Flatten(),
     "Reshape": lambda rng, row: Reshape((*row[::-1], 1) if rng.integers(2) else (row[0], -1)),
     "Residual": lambda rng, row: Residual(
@@ -68,7 +92,9 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
         Dense(2), Sequential(Tanh(), Dense(2)), join=["concatenate", "sum", "mean", "product"][rng.integers(4)]
     ),
 }
-CASES = [(kind, True) for kind in MADE] + [(kind, False) for kind in ("Dropout", "BatchNorm", "Sequential")]
+SLIDING = {kind for kind in MADE if "Conv" in kind or "Pool" in kind}  # in test_convolution.py and test_pooling.py
+CASES = [(kind, True) for kind in MADE if kind not in SLIDING]
+CASES += [(kind, False) for kind in ("Dropout", "BatchNorm", "Sequential")]
 
 
 @dataclasses.dataclass

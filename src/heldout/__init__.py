@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.neural.backprop import backprop
+    from heldout.neural.convolving import convolve, cross_correlate
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
@@ -114,6 +115,8 @@ _PLACES = {
     "MLPRegressor": "heldout.neural.estimators",
     "NeuralClassifier": "heldout.neural.estimators",
     "NeuralRegressor": "heldout.neural.estimators",
+    "convolve": "heldout.neural.convolving",
+    "cross_correlate": "heldout.neural.convolving",
     "backprop": "heldout.neural.backprop",
     "check_gradients": "heldout.neural.gradients",
     "from_torch": "heldout.neural.exchange.imported",
@@ -177,6 +180,8 @@ __all__ = [
     "backprop",
     "check_gradients",
     "compare_reductions",
+    "convolve",
+    "cross_correlate",
     "cross_entropy",
     "curse_of_dimensionality",
     "diversity_of",

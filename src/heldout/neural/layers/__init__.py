@@ -15,9 +15,19 @@ from heldout.neural.layers.activations import (
 )
 from heldout.neural.layers.base import Layer, Params, Shape, State
 from heldout.neural.layers.containers import Parallel, Residual, Sequential
+from heldout.neural.layers.convolution import Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, DepthwiseConv2D
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.dropout import Dropout
 from heldout.neural.layers.normalization import BatchNorm, LayerNorm
+from heldout.neural.layers.pooling import (
+    AdaptiveAveragePool,
+    AveragePool1D,
+    AveragePool2D,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    MaxPool1D,
+    MaxPool2D,
+)
 from heldout.neural.layers.reshaping import Flatten, Reshape
 
 LAYERS: dict[str, type[Layer]] = {
@@ -37,6 +47,18 @@ LAYERS: dict[str, type[Layer]] = {
         Dropout,
         BatchNorm,
         LayerNorm,
+        Conv1D,
+        Conv2D,
+        DepthwiseConv2D,
+        ConvTranspose1D,
+        ConvTranspose2D,
+        MaxPool1D,
+        MaxPool2D,
+        AveragePool1D,
+        AveragePool2D,
+        GlobalAveragePool,
+        GlobalMaxPool,
+        AdaptiveAveragePool,
         Flatten,
         Reshape,
         Residual,
@@ -50,14 +72,26 @@ __all__ = [
     "GELU",
     "LAYERS",
     "Activation",
+    "AdaptiveAveragePool",
+    "AveragePool1D",
+    "AveragePool2D",
     "BatchNorm",
+    "Conv1D",
+    "Conv2D",
+    "ConvTranspose1D",
+    "ConvTranspose2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
     "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool1D",
+    "MaxPool2D",
     "Maxout",
     "Parallel",
     "Params",
