@@ -102,7 +102,7 @@ def _by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
 
 
 def _ready(x: Array) -> Array:
-    """`x`, made before it is read: XLA would fuse what it comes from into every reading, nine for a window of 3 by 3."""
+    """`x`, made before it is read: XLA would fuse what it comes from into every reading, nine for 3 by 3."""
     made: Array = lax.optimization_barrier(x)  # type: ignore[no-untyped-call]
     return made
 
