@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
-from heldout.linear.states import columns_from_state, columns_to_state
+from heldout.linear.states import columns_from_state, columns_to_state, row_weights
 from heldout.neural import choices
 from heldout.neural.history import History
 from heldout.neural.layers.base import Layer, shape_text
@@ -126,11 +126,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         judged = None if validation is None else self._validation(validation)
         device = choices.device_of(self.device)
         if not going_on:
-            wanted, what = self._outputs_wanted()
-            self.network_ = choices.completed(self._architecture(), wanted[0])
-            choices.check_outputs(self.network_, X.shape[1:], wanted, what)
-            parameters = count_parameters(self.network_, X.shape[1:])
-            self.precision_ = self._precision(len(X), parameters, X.dtype, device)
+            self._learn_network(X, device)
         if judged is None and not one_pass:
             X, y, weights, judged = self._hold_out(X, y, weights)
         if not going_on:
@@ -157,6 +153,13 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             self.params_, self.state_ = as_numpy((trained.params, trained.state))
             self._last = as_numpy(trained.last)
         self._tell(trained.history, one_pass)
+
+    def _learn_network(self, X: Array, device: Any) -> None:
+        """The network for these rows, and its precision."""
+        wanted, what = self._outputs_wanted()
+        self.network_ = choices.completed(self._architecture(), wanted[0])
+        choices.check_outputs(self.network_, X.shape[1:], wanted, what)
+        self.precision_ = self._precision(len(X), count_parameters(self.network_, X.shape[1:]), X.dtype, device)
 
     def _check_same_network(self, in_shape: tuple[int, ...]) -> None:
         """InputError where training cannot go on with the weights that there are."""
@@ -185,8 +188,6 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
 
     def _door(self, X: Any, y: Any, sample_weight: Any, *, reset: bool = True) -> tuple[Array, Any, Array]:
         """Rows, targets and weights, checked."""
-        from heldout.linear.states import row_weights
-
         X, y = validate_data(
             self,
             X,
@@ -293,9 +294,11 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         whole = {"max_iter": MAX_ITER, "n_iter_no_change": PATIENCE, "batch_size": choices.batch_size(n)}
         for name, auto in whole.items():
             value = getattr(self, name)
-            if not isinstance(value, str) and (isinstance(value, bool) or not value == int(value) or value < 1):
-                raise InputError(f"{name} is {value!r} and must be a whole number above 0, or 'auto'.")
-            if isinstance(value, str) and value != "auto":
+            if isinstance(value, str):
+                fits = value == "auto"
+            else:
+                fits = not isinstance(value, bool) and value == int(value) and value >= 1
+            if not fits:
                 raise InputError(f"{name} is {value!r} and must be a whole number above 0, or 'auto'.")
             whole[name] = auto if isinstance(value, str) else int(value)
         for name in ("alpha", "l1", "tol"):
@@ -365,10 +368,8 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         X, y, weights = own._door(X, y, sample_weight)
         weights = own._learn_targets(y, X, weights)
         device = choices.device_of(own.device)
-        wanted, what = own._outputs_wanted()
-        own.network_ = choices.completed(own._architecture(), wanted[0])
-        outputs = choices.check_outputs(own.network_, X.shape[1:], wanted, what)
-        own.precision_ = own._precision(len(X), count_parameters(own.network_, X.shape[1:]), X.dtype, device)
+        own._learn_network(X, device)
+        outputs = own.network_.out_shape(X.shape[1:])[0]
         own._learn_scale(X, weights)
         own._learn_target_scale(y, weights)
         dtype, loss = choices.PRECISIONS[own.precision_], own._loss(outputs)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
 from heldout.neural.layers.base import Array, Key, Layer, Params, State, kind_of
-from heldout.neural.layers.containers import JOINS, Parallel, Residual, Sequential
+from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +90,7 @@ def forward(
 
 def parts_of(layer: Layer) -> dict[str, Layer]:
     """The layers inside a container by their names in its weights; none for any other layer, however it is made."""
-    if type(layer) is Sequential:
-        return dict(zip(layer.names, layer.layers, strict=True))
-    return dict(layer._branches) if type(layer) in BACKWARD else {}  # type: ignore[attr-defined]
+    return layer._branches if isinstance(layer, Container) and type(layer) in BACKWARD else {}
 
 
 def backward(node: Node, delta: Array, *, train: bool = False) -> Passed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 
@@ -12,8 +13,25 @@ from heldout.errors import InputError, suggest
 from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, kind_of, shape_text
 
 
+class Container(Layer):
+    """What layers made of layers share: what is true of one of them is true of the whole."""
+
+    @property
+    @abstractmethod
+    def _branches(self) -> dict[str, Layer]:
+        """The layers inside, by name."""
+
+    @property
+    def random(self) -> bool:
+        return any(layer.random for layer in self._branches.values())
+
+    @property
+    def joins_rows(self) -> bool:
+        return any(layer.joins_rows for layer in self._branches.values())
+
+
 @dataclass(frozen=True, init=False)
-class Sequential(Layer):
+class Sequential(Container):
     """Layers one after the other.
 
     Parameters
@@ -51,17 +69,13 @@ class Sequential(Layer):
         return names_of(self.layers)
 
     @property
-    def random(self) -> bool:
-        return any(layer.random for layer in self.layers)
-
-    @property
-    def joins_rows(self) -> bool:
-        return any(layer.joins_rows for layer in self.layers)
+    def _branches(self) -> dict[str, Layer]:
+        return dict(zip(self.names, self.layers, strict=True))
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         params: Params = {}
         states: State = {}
-        for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
+        for i, (name, layer) in enumerate(self._branches.items()):
             made, state = layer.init(None if key is None else jax.random.fold_in(key, i), in_shape)
             params |= {name: made} if made else {}
             states |= {name: state} if state else {}
@@ -69,7 +83,7 @@ class Sequential(Layer):
         return params, states
 
     def out_shape(self, in_shape: Shape) -> Shape:
-        for name, layer in zip(self.names, self.layers, strict=True):
+        for name, layer in self._branches.items():
             try:
                 in_shape = layer.out_shape(in_shape)
             except InputError as error:
@@ -80,7 +94,7 @@ class Sequential(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
         after: State = {}
-        for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
+        for i, (name, layer) in enumerate(self._branches.items()):
             own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
             x, new = layer.apply(params.get(name, {}), state.get(name, {}), x, train=train, key=own)
             after |= {name: new} if new else {}
@@ -88,7 +102,7 @@ class Sequential(Layer):
 
 
 @dataclass(frozen=True)
-class Residual(Layer):
+class Residual(Container):
     r"""A layer around a shortcut: y = x + f(x), or y = g(x) + f(x) with a shortcut g.
 
     The gradient passes the shortcut undiminished, which lets deep networks be trained.
@@ -118,14 +132,6 @@ class Residual(Layer):
     layer: Layer
     shortcut: Layer | None = None
 
-    @property
-    def random(self) -> bool:
-        return any(layer.random for layer in self._branches.values())
-
-    @property
-    def joins_rows(self) -> bool:
-        return any(layer.joins_rows for layer in self._branches.values())
-
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         return _init_branches(self._branches, key, in_shape)
 
@@ -151,7 +157,7 @@ class Residual(Layer):
 
 
 @dataclass(frozen=True, init=False)
-class Parallel(Layer):
+class Parallel(Container):
     """Layers side by side on the same input, their outputs joined.
 
     Parameters
@@ -181,14 +187,6 @@ class Parallel(Layer):
 
     def __repr__(self) -> str:
         return f"Parallel({', '.join(map(repr, self.layers))}, join={self.join!r})"
-
-    @property
-    def random(self) -> bool:
-        return any(layer.random for layer in self.layers)
-
-    @property
-    def joins_rows(self) -> bool:
-        return any(layer.joins_rows for layer in self.layers)
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         return _init_branches(self._branches, key, in_shape)
