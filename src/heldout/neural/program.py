@@ -118,11 +118,21 @@ class Going(NamedTuple):
     losses: Array
 
 
-def order_and_key(seed: Any, number: Any, n: Any, capacity: int) -> tuple[Array, Key]:
-    """The order in which an epoch takes its n rows (those behind them come last), and the key of what layers draw."""
+@functools.partial(jax.jit, static_argnames=("capacity",))
+def drawn_and_key(seed: Any, number: Any, n: Any, capacity: int) -> tuple[Array, Key]:
+    """The numbers whose order is that in which an epoch takes its n rows, and the key of what layers draw.
+
+    Those of rows behind the n are the highest.
+    """
     for_order, for_layers = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
     drawn = jax.random.bits(for_order, (capacity,), jnp.uint32) >> 1
-    return jnp.argsort(jnp.where(jnp.arange(capacity) < n, drawn, jnp.uint32(2**32 - 1))), for_layers
+    return jnp.where(jnp.arange(capacity) < n, drawn, jnp.uint32(2**32 - 1)), for_layers
+
+
+def order_and_key(seed: Any, number: Any, n: Any, capacity: int) -> tuple[Array, Key]:
+    """The order in which an epoch takes its n rows (those behind them come last), and the key of what layers draw."""
+    drawn, for_layers = drawn_and_key(seed, number, n, capacity)
+    return jnp.argsort(drawn), for_layers
 
 
 def batch_of(order: Array, i: Any, size: int, n: Any) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from heldout.errors import InputError, WorkError
+from heldout.neural.chain.links import takes_over
 from heldout.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from heldout.neural.failure import Failure, find_failure
 from heldout.neural.history import BETTER_HIGH, Epoch, History
@@ -207,6 +208,12 @@ class Trainer:
         size = None if plan.batch_size >= n else plan.batch_size
         recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, plan.l1 > 0.0 or plan.l2 > 0.0)
         dtype = chunk.w.dtype
+        if takes_over(recipe, start.params, chunk):
+            from heldout.neural.chain.epoch import run_chain  # Numba is imported where it is needed
+
+            penalties = np.array([plan.l1, plan.l2])
+            seed = np.uint32(plan.seed), np.int32(tag)
+            return run_chain(recipe, start, chunk, n, self.scaling, rates[:steps], penalties, *seed)
         rates = np.concatenate([rates, np.zeros(-len(rates) % GRAIN)])  # few lengths are compiled for
         penalties = np.array([plan.l1, plan.l2], dtype)
         outcome: Outcome = run_epoch(

@@ -1,0 +1,533 @@
+"""Steps of a chain of dense layers, compiled for this very processor: threads that share each mini-batch.
+
+XLA runs a step as some thirty kernels and wakes the other threads for each of them. Here a thread keeps its rows of the
+mini-batch through all layers, forward and back, and then its part of the weights through gradient and optimizer; they
+meet twice a step. Products are tiles that are summed in registers, term by term in their order, so that the weights do
+not depend on how many threads there are.
+
+The weights W (p, m) of a layer lie in panels of WIDE columns: (panels, p, WIDE), p filled up to a multiple of TALL and
+m to one of WIDE. What fills up is 0 and stays 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+LANES = 16  # numbers of an AVX-512 register; two of AVX2
+TALL, ACROSS = (8, 2) if binding.get_host_cpu_features().get("avx512f") else (4, 1)  # of a tile: registers hold it
+WIDE = LANES * ACROSS
+FLUSH = np.uint32(0x8040)  # the bits of x86's MXCSR that take numbers below 1e-38 as 0, read and written
+LINE = 64  # bytes of a line of the cache
+AHEAD = 4  # rows that are asked for before they are read
+SPINS = 2000  # looks at the other threads, before the processor is offered to somebody else
+CONTRACT = ("contract",)
+COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
+
+LINEAR, LEAKY, TANH, SIGMOID = range(4)  # activations
+CROSS_ENTROPY, SQUARED, LOGISTIC = range(3)  # losses
+SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM = range(5)  # rules of the optimizer
+
+# Each row of `layers` is a layer: its inputs; how far apart rows of them are; the activation behind it; where its
+# weights, transposed weights, biases and inputs begin. One more row is for the outputs of the last.
+INPUTS, STRIDE, ACTIVATION, WEIGHTS, TRANSPOSED, BIASES, ROWS = range(7)
+SLOPE, DROPPED = range(2)  # of `behind`: the activation's slope below 0, and the share that is dropped after it
+SMOOTHING, DECAY_1, DECAY_2, EPSILON, L1, L2, WEIGHT_DECAY = range(7)  # of `settings`
+ARRIVED, STOP, LAST, MADE = range(4)  # of `meeting`: arrivals; whether to stop, as asked and as agreed; steps made
+LOSS, METRIC, WEIGHT = range(3)  # of `told` and `sums`
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def take_part(
+    part: int,
+    parts: int,
+    meeting: Array,
+    x: Array,
+    codes: Array,
+    numbers: Array,
+    w: Array,
+    scaling: Array,
+    order: Array,
+    size: int,
+    rates: Array,
+    key: int,
+    layers: Array,
+    behind: Array,
+    loss: int,
+    rule: int,
+    settings: Array,
+    count: int,
+    weights: Array,
+    transposed: Array,
+    first: Array,
+    second: Array,
+    inputs: Array,
+    rows: Array,
+    deltas: Array,
+    gradients: Array,
+    told: Array,
+    losses: Array,
+    sums: Array,
+) -> None:
+    """One thread's part of `len(rates)` steps on mini-batches of `size`.
+
+    In: `x` (n, p) and `scaling` (2, p) of it, or (2, 0); the targets, `codes` (n,) or `numbers` (n, m); `w` (n,);
+    `order`, in which rows are taken; `count`, the steps before these. Changed: `weights`, biases among them, what the
+    optimizer remembers of them (`first` and `second`), and `losses` (steps,), the mean of each mini-batch; `sums` (3,)
+    over all rows. Between the threads: `meeting`, `told` (3, rows), `rows` (2, ...), `deltas`. Each thread's own:
+    `inputs` (parts, ...), `gradients` (parts, a tile).
+
+    The first layer's weights stay with the thread whose part they are: it works out their units for all rows. Then each
+    thread goes on with its rows. In turns there are two places for `rows`: a thread may be a step ahead there.
+    """
+    blocks = told.shape[1] // TALL
+    low, high = blocks * part // parts * TALL, blocks * (part + 1) // parts * TALL
+    depth, arrived, own, gradient = len(layers) - 1, 0, inputs[part], gradients[part]
+    panels = _panels(layers[1, INPUTS])
+    start, stop = panels * part // parts, panels * (part + 1) // parts
+    before = flush_tiny(FLUSH)
+    for step in range(len(rates)):
+        turn, keys = rows[step & 1], key + step * depth
+        for i in range(size):
+            place = i * layers[0, STRIDE]
+            fetch_row(x, order[(step * size + i + AHEAD) % len(order)])
+            _read_row(x, order[(step * size + i) % len(order)], scaling, own[place : place + x.shape[1]])
+        _forward(0, 0, told.shape[1], start, stop, layers, behind, _mixed(keys), weights, own, turn)
+        arrived += parts
+        _meet(meeting, arrived)
+        for layer in range(1, depth):
+            width = _panels(layers[layer + 1, INPUTS])
+            _forward(layer, low, high, 0, width, layers, behind, _mixed(keys + layer), weights, turn, turn)
+        for i in range(low, min(high, size)):
+            row = order[(step * size + i) % len(order)]
+            _judge_row(
+                row, i, size, codes, numbers, w[row], loss, settings[SMOOTHING], layers[depth], turn, deltas, told
+            )
+        for layer in range(depth - 1, 0, -1):
+            _back(layer, low, high, layers, behind, _mixed(keys + layer - 1), transposed, turn, deltas)
+        if part == 0:
+            meeting[LAST] = meeting[STOP]
+        arrived += parts
+        _meet(meeting, arrived)
+        total = 0.0
+        for i in range(size):
+            total += told[LOSS, i]
+        if part == 0:
+            losses[step] = total / size
+            meeting[MADE] = step + 1
+            for k in range(3):
+                for i in range(size):
+                    sums[k] += told[k, i]
+        if meeting[LAST] != 0 or not np.isfinite(total):
+            break
+        for layer in range(depth):
+            _update(
+                layer, part, parts, size, layers, rule, settings, count + step + 1, rates[step], weights, transposed,
+                first, second, own if layer == 0 else turn, deltas, gradient,
+            )  # fmt: skip
+    flush_tiny(before)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _read_row(x: Array, row: int, scaling: Array, into: Array) -> None:
+    if scaling.shape[1] == 0:
+        for j in range(len(into)):
+            into[j] = np.float32(x[row, j])
+    else:
+        for j in range(len(into)):
+            into[j] = (np.float32(x[row, j]) - scaling[0, j]) * scaling[1, j]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _panels(width: int) -> int:
+    return (width + WIDE - 1) // WIDE
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _tall(height: int) -> int:
+    return (height + TALL - 1) // TALL * TALL
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _forward(
+    layer: int, low: int, high: int, start: int, stop: int, layers: Array, behind: Array, key: Any, weights: Array,
+    rows: Array, out: Array,
+) -> None:  # fmt: skip
+    """a(l) = σ(a(l-1) W + b), and what is dropped, for rows from `low` to `high` and some panels of columns."""
+    inputs, stride, at = layers[layer, INPUTS], layers[layer, STRIDE], layers[layer, ROWS]
+    outputs, out_stride, out_at = layers[layer + 1, INPUTS], layers[layer + 1, STRIDE], layers[layer + 1, ROWS]
+    for panel in range(start, stop):
+        columns = layers[layer, WEIGHTS] + panel * _tall(inputs) * WIDE
+        for i in range(low, high, TALL):
+            place = out_at + i * out_stride + panel * WIDE
+            multiply_tile(rows, at + i * stride, stride, 1, weights, columns, WIDE, out, place, out_stride, inputs)
+    activation = layers[layer, ACTIVATION]
+    slope, dropped = np.float32(behind[layer, SLOPE]), behind[layer, DROPPED]
+    left, right = start * WIDE, min(stop * WIDE, outputs)
+    bias = weights[layers[layer, BIASES] + left : layers[layer, BIASES] + right]
+    for i in range(low, high):
+        row = out[out_at + i * out_stride + left : out_at + i * out_stride + right]
+        if activation == LINEAR:
+            for j in range(len(row)):
+                row[j] += bias[j]
+        elif activation == LEAKY:
+            for j in range(len(row)):
+                z = row[j] + bias[j]
+                row[j] = z if z > np.float32(0.0) else slope * z
+        elif activation == TANH:
+            for j in range(len(row)):
+                row[j] = np.tanh(row[j] + bias[j])
+        else:
+            for j in range(len(row)):
+                row[j] = np.float32(1.0) / (np.float32(1.0) + np.exp(-(row[j] + bias[j])))
+        if dropped > 0.0:
+            _drop(row, dropped, key, i * outputs + left)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _back(
+    layer: int,
+    low: int,
+    high: int,
+    layers: Array,
+    behind: Array,
+    key: int,
+    transposed: Array,
+    rows: Array,
+    deltas: Array,
+) -> None:
+    """δ(l-1) = δ(l) Wᵀ ⊙ σ'(z(l-1)), for rows from `low` to `high`."""
+    inputs, stride, at = layers[layer, INPUTS], layers[layer, STRIDE], layers[layer, ROWS]
+    outputs, out_stride, out_at = layers[layer + 1, INPUTS], layers[layer + 1, STRIDE], layers[layer + 1, ROWS]
+    for j in range(_panels(inputs)):
+        panel = layers[layer, TRANSPOSED] + j * outputs * WIDE
+        for i in range(low, high, TALL):
+            above, place = out_at + i * out_stride, at + i * stride + j * WIDE
+            multiply_tile(deltas, above, out_stride, 1, transposed, panel, WIDE, deltas, place, stride, outputs)
+    activation = layers[layer - 1, ACTIVATION]
+    slope, dropped = np.float32(behind[layer - 1, SLOPE]), behind[layer - 1, DROPPED]
+    one, share = np.float32(1.0), np.float32(1.0 - dropped)
+    for i in range(low, high):
+        row, delta = rows[at + i * stride :][:inputs], deltas[at + i * stride :][:inputs]
+        if dropped > 0.0:
+            _drop(delta, dropped, key, i * inputs)
+        if activation == LEAKY:
+            for j in range(inputs):
+                delta[j] *= one if row[j] > np.float32(0.0) else slope
+        elif activation == TANH:
+            for j in range(inputs):
+                a = row[j] * share
+                delta[j] *= one - a * a
+        elif activation == SIGMOID:
+            for j in range(inputs):
+                a = row[j] * share
+                delta[j] *= a * (one - a)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _drop(values: Array, dropped: float, key: Any, first: int) -> None:
+    """Dropout of a row's numbers, of which the first is the batch's number `first`."""
+    stays, scale = np.uint32(min((1.0 - dropped) * 4294967296.0, 4294967295.0)), np.float32(1.0 / (1.0 - dropped))
+    for j in range(len(values)):
+        values[j] = values[j] * scale if _drawn(key, first + j) < stays else np.float32(0.0)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _judge_row(
+    row: int, i: int, size: int, codes: Array, numbers: Array, w: float, loss: int, smoothing: float, last: Array,
+    rows: Array, deltas: Array, told: Array,
+) -> None:  # fmt: skip
+    """The loss and the metric of a row, and δ = ∇ of the mini-batch's mean loss by the row's outputs."""
+    m, at = last[INPUTS], last[ROWS] + i * last[STRIDE]
+    scores, delta = rows[at : at + m], deltas[at : at + m]
+    factor, cost, right = np.float32(w / size), 0.0, 0.0
+    if loss == CROSS_ENTROPY:
+        code, best, mean, total = codes[row], 0, 0.0, 0.0
+        for k in range(m):
+            mean += scores[k] / m
+            if scores[k] > scores[best]:
+                best = k
+        for k in range(m):
+            delta[k] = np.exp(scores[k] - scores[best])
+            total += delta[k]
+        log_sum = np.log(total) + scores[best]
+        cost = (1.0 - smoothing) * (log_sum - scores[code]) + smoothing * (log_sum - mean)
+        for k in range(m):
+            hot = (1.0 - smoothing if k == code else 0.0) + smoothing / m
+            delta[k] = factor * np.float32(delta[k] / total - hot)
+        right = 1.0 if best == code else 0.0
+    elif loss == SQUARED:
+        for k in range(m):
+            off = scores[k] - numbers[row, k]
+            cost += 0.5 * off * off
+            right += off * off / m
+            delta[k] = factor * off
+    else:
+        for k in range(m):
+            z, y = scores[k], numbers[row, k]
+            e = np.exp(-abs(z))
+            chance = 1.0 / (1.0 + e) if z > 0.0 else e / (1.0 + e)
+            cost += max(z, 0.0) + np.log1p(e) - y * z
+            right += (1.0 if (z > 0.0) == (y > 0.5) else 0.0) / m
+            delta[k] = factor * np.float32(chance - y)
+    told[LOSS, i], told[METRIC, i], told[WEIGHT, i] = w * cost, w * right, w
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _update(
+    layer: int, part: int, parts: int, size: int, layers: Array, rule: int, settings: Array, count: int, rate: float,
+    weights: Array, transposed: Array, first: Array, second: Array, rows: Array, deltas: Array, gradient: Array,
+) -> None:  # fmt: skip
+    """This thread's part of a layer's weights: ∇W = aᵀ δ tile by tile, and each tile's step at once."""
+    inputs, stride, at = layers[layer, INPUTS], layers[layer, STRIDE], layers[layer, ROWS]
+    outputs, out_stride, out_at = layers[layer + 1, INPUTS], layers[layer + 1, STRIDE], layers[layer + 1, ROWS]
+    height, start = _tall(inputs) // TALL, layers[layer, WEIGHTS]
+    panels = _panels(outputs)
+    left, right = panels * part // parts, panels * (part + 1) // parts
+    low, high = left * height, right * height
+    if layer > 0:  # that are shared in smaller pieces
+        low, high = panels * height * part // parts, panels * height * (part + 1) // parts
+    for tile in range(low, high):
+        j, i = tile // height * WIDE, tile % height * TALL
+        multiply_tile(rows, at + i, 1, stride, deltas, out_at + j, out_stride, gradient, 0, WIDE, size)
+        place = start + tile * TALL * WIDE
+        stop = place + TALL * WIDE
+        own = weights[place:stop]
+        _descend(True, rule, settings, count, rate, gradient, own, first[place:stop], second[place:stop])
+        if layer > 0:
+            back = transposed[layers[layer, TRANSPOSED] + (i // WIDE * outputs + j) * WIDE + i % WIDE :]
+            for k in range(min(WIDE, outputs - j)):
+                for r in range(TALL):
+                    back[k * WIDE + r] = own[r * WIDE + k]
+    for j in range(left * WIDE, right * WIDE, WIDE):
+        gradient[:WIDE] = np.float32(0.0)
+        for i in range(size):
+            delta = deltas[out_at + i * out_stride + j :]
+            for k in range(WIDE):
+                gradient[k] += delta[k]
+        place = layers[layer, BIASES] + j
+        stop = place + WIDE
+        _descend(
+            False, rule, settings, count, rate, gradient, weights[place:stop], first[place:stop], second[place:stop]
+        )
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _descend(
+    penalised: bool, rule: int, settings: Array, count: int, rate: float, gradient: Array, weights: Array, first: Array,
+    second: Array,
+) -> None:  # fmt: skip
+    """One step of the optimizer for some of the weights; the rules are those of `Optimizer`."""
+    zero, one, alpha = np.float32(0.0), np.float32(1.0), np.float32(rate)
+    if penalised and (settings[L1] != 0.0 or settings[L2] != 0.0):
+        l1, l2 = np.float32(settings[L1]), np.float32(settings[L2])
+        for e in range(len(weights)):
+            p = weights[e]
+            sign = one if p > zero else (-one if p < zero else zero)
+            gradient[e] += l1 * sign + l2 * p
+    b1, b2 = np.float32(settings[DECAY_1]), np.float32(settings[DECAY_2])
+    shrunk = alpha * np.float32(settings[WEIGHT_DECAY]) if penalised else zero
+    if rule == ADAM:
+        correction = np.sqrt(1.0 - settings[DECAY_2] ** count)
+        factor = alpha * np.float32(correction / (1.0 - settings[DECAY_1] ** count))
+        epsilon = np.float32(settings[EPSILON] * correction)
+        for e in range(len(weights)):
+            g = gradient[e]
+            m = b1 * first[e] + (one - b1) * g
+            v = b2 * second[e] + (one - b2) * g * g
+            first[e], second[e] = m, v
+            weights[e] -= factor * m / (np.sqrt(v) + epsilon) + shrunk * weights[e]
+    elif rule == RMSPROP:
+        epsilon = np.float32(settings[EPSILON])
+        for e in range(len(weights)):
+            g = gradient[e]
+            v = b2 * second[e] + (one - b2) * g * g
+            second[e] = v
+            weights[e] -= alpha * g / (np.sqrt(v) + epsilon) + shrunk * weights[e]
+    elif rule == SGD:
+        for e in range(len(weights)):
+            weights[e] -= alpha * gradient[e] + shrunk * weights[e]
+    else:
+        for e in range(len(weights)):
+            g = gradient[e]
+            v = b1 * first[e] + g
+            first[e] = v
+            weights[e] -= alpha * (g + b1 * v if rule == NESTEROV else v) + shrunk * weights[e]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _mixed(number: int) -> Any:
+    """A whole number's bits stirred (the finalizer of splitmix64)."""
+    z = np.uint64(number) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _drawn(key: Any, number: int) -> Any:
+    """32 random bits that a key and a number determine, in operations of 32 bits, sixteen at a time."""
+    z = np.uint32(number) ^ np.uint32(key)
+    z = np.uint32((z ^ (z >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    z = np.uint32((z ^ (z >> np.uint32(15))) * np.uint32(0x846CA68B)) ^ np.uint32(key >> np.uint64(32))
+    z = np.uint32((z ^ (z >> np.uint32(16))) * np.uint32(0x7FEB352D))
+    z = np.uint32((z ^ (z >> np.uint32(15))) * np.uint32(0x846CA68B))
+    return np.uint32(z ^ (z >> np.uint32(16)))
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _meet(meeting: Array, arrivals: int) -> None:
+    """Wait until all threads have come here."""
+    arrive(meeting)
+    looks = 0
+    while arrived(meeting) < arrivals:
+        looks += 1
+        if looks > SPINS:
+            give_way()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def arrive(typing_context: Any, meeting: Any) -> Any:
+    """meeting[0] += 1, as one operation; what was written before is seen by whoever sees it."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(meeting), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def arrived(typing_context: Any, meeting: Any) -> Any:
+    """meeting[0], as it is now."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load_atomic(data, "acquire", 8)
+
+    return types.int64(meeting), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def give_way(typing_context: Any) -> Any:
+    """Let the operating system run another thread."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
+        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), name), [])
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def flush_tiny(typing_context: Any, mode: Any) -> Any:
+    """Put this thread's floating-point unit into a mode; the one before.
+
+    FLUSH takes numbers below 1e-38 as 0: an optimizer's averages of gradients that are 0 fade away through them, and an
+    x86 processor is a hundred times as slow there. Others are not: nothing is done.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        if not binding.get_default_triple().startswith(("x86", "i686", "amd64")):
+            return ir.Constant(word, 0)
+        place = cgutils.alloca_once(builder, word)
+        byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+        of = ir.FunctionType(ir.VoidType(), [byte.type])
+        builder.call(cgutils.get_or_insert_function(builder.module, of, "llvm.x86.sse.stmxcsr"), [byte])
+        before = builder.load(place)
+        both = ir.Constant(word, int(FLUSH))
+        flushing = builder.icmp_unsigned("==", arguments[0], both)
+        builder.store(builder.select(flushing, builder.or_(before, both), arguments[0]), place)
+        builder.call(cgutils.get_or_insert_function(builder.module, of, "llvm.x86.sse.ldmxcsr"), [byte])
+        return before
+
+    return types.uint32(types.uint32), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fetch_row(typing_context: Any, x: Any, row: Any) -> Any:
+    """Ask the memory for a row of `x` (n, p) that is soon read."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte, word, index = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+        width = builder.mul(builder.extract_value(array.shape, 1), array.itemsize)
+        data = builder.bitcast(array.data, byte.as_pointer())
+        start = builder.gep(data, [builder.mul(arguments[1], width)])
+        of = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
+        prefetch = cgutils.get_or_insert_function(builder.module, of, "llvm.prefetch.p0")
+        with cgutils.for_range_slice(builder, index(0), width, index(LINE), index) as (at, _):
+            builder.call(prefetch, [builder.gep(start, [at]), word(0), word(2), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_tile(
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,
+    c_row: Any, n: Any,
+) -> Any:  # fmt: skip
+    """c[r, :] = Σ_k a[r, k] b[k, :] for TALL rows r, WIDE columns and k below `n`, above 0, of flat float32 arrays.
+
+    a[r, k] is at a_at + r a_row + k a_next, b[k, :] from b_at + k b_next, c[r, :] from c_at + r c_row. Written in
+    LLVM's own terms because its vectoriser does not keep a tile in registers.
+    """
+    i = types.intp
+    return types.void(a, i, i, i, b, i, i, c, i, i, i), _tile_code
+
+
+def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    a, b, c = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 4, 7))
+    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n = arguments[1:]
+    vector, index = ir.VectorType(ir.FloatType(), LANES), n.type
+
+    def vectors(base: Any) -> list[Any]:
+        return [builder.bitcast(builder.gep(base, [index(LANES * v)]), vector.as_pointer()) for v in range(ACROSS)]
+
+    starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(TALL)]
+    entry, terms, end = builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("terms", "end"))
+    builder.branch(terms)
+
+    builder.position_at_end(terms)
+    k, in_a, in_b = (builder.phi(index) for _ in range(3))
+    sums = [builder.phi(vector) for _ in range(TALL * ACROSS)]
+    across = [builder.load(pointer, align=4) for pointer in vectors(builder.gep(b, [in_b]))]
+    added = []
+    for r, start in enumerate(starts):
+        factor = _repeated(builder, builder.load(builder.gep(start, [in_a])), vector)
+        for v, column in enumerate(across):
+            product = builder.fmul(factor, column, flags=CONTRACT)
+            added.append(builder.fadd(product, sums[r * ACROSS + v], flags=CONTRACT))
+    later = [builder.add(k, index(1)), builder.add(in_a, a_next), builder.add(in_b, b_next), *added]
+    builder.cbranch(builder.icmp_signed("<", later[0], n), terms, end)
+    zero = ir.Constant(vector, [0.0] * LANES)
+    begin = [index(0), index(0), b_at, *[zero] * len(sums)]
+    for variable, now, then in zip((k, in_a, in_b, *sums), begin, later, strict=True):
+        variable.add_incoming(now, entry)
+        variable.add_incoming(then, terms)
+
+    builder.position_at_end(end)
+    for r in range(TALL):
+        row = builder.gep(c, [builder.add(c_at, builder.mul(c_row, index(r)))])
+        for v, pointer in enumerate(vectors(row)):
+            builder.store(added[r * ACROSS + v], pointer, align=4)
+    return context.get_dummy_value()
+
+
+def _repeated(builder: Any, number: Any, vector: Any) -> Any:
+    """A vector of one number, again and again."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    places = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, places)
