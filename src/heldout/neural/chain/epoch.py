@@ -82,7 +82,7 @@ def run_chain(
         aligned(parts * layout.height * layout.stride).reshape(parts, -1),
         aligned(2 * layout.rows).reshape(2, -1),
         aligned(layout.rows),
-        aligned(parts * kernel.TALL * kernel.WIDE).reshape(parts, -1),
+        aligned(parts * kernel.GROUP * kernel.TALL * kernel.WIDE).reshape(parts, -1),
         np.zeros((3, layout.height)),
         losses,
         sums,

@@ -27,6 +27,8 @@ TALL, ACROSS = (8, 2) if binding.get_host_cpu_features().get("avx512f") else (4,
 WIDE = LANES * ACROSS
 FLUSH = np.uint32(0x8040)  # the bits of x86's MXCSR that take numbers below 1e-38 as 0, read and written
 LINE = 64  # bytes of a line of the cache
+DEEP = 64  # rows whose gradients are summed at a time: they stay in the first cache
+GROUP = 8  # tiles of a gradient that are summed, and descended along, at a time: likewise
 AHEAD = 4  # rows that are asked for before they are read
 SPINS = 2000  # looks at the other threads, before the processor is offered to somebody else
 CONTRACT = ("contract",)
@@ -83,7 +85,7 @@ def take_part(
     `order`, in which rows are taken; `count`, the steps before these. Changed: `weights`, biases among them, what the
     optimizer remembers of them (`first` and `second`), and `losses` (steps,), the mean of each mini-batch; `sums` (3,)
     over all rows. Between the threads: `meeting`, `told` (3, rows), `rows` (2, ...), `deltas`. Each thread's own:
-    `inputs` (parts, ...), `gradients` (parts, a tile).
+    `inputs` (parts, ...), `gradients` (parts, a group of tiles).
 
     The first layer's weights stay with the thread whose part they are: it works out their units for all rows. Then each
     thread goes on with its rows. In turns there are two places for `rows`: a thread may be a step ahead there.
@@ -168,7 +170,9 @@ def _forward(
         columns = layers[layer, WEIGHTS] + panel * _tall(inputs) * WIDE
         for i in range(low, high, TALL):
             place = out_at + i * out_stride + panel * WIDE
-            multiply_tile(rows, at + i * stride, stride, 1, weights, columns, WIDE, out, place, out_stride, inputs)
+            multiply_tile(
+                rows, at + i * stride, stride, 1, weights, columns, WIDE, out, place, out_stride, inputs, False
+            )
     activation = layers[layer, ACTIVATION]
     slope, dropped = np.float32(behind[layer, SLOPE]), behind[layer, DROPPED]
     left, right = start * WIDE, min(stop * WIDE, outputs)
@@ -211,7 +215,7 @@ def _back(
         panel = layers[layer, TRANSPOSED] + j * outputs * WIDE
         for i in range(low, high, TALL):
             above, place = out_at + i * out_stride, at + i * stride + j * WIDE
-            multiply_tile(deltas, above, out_stride, 1, transposed, panel, WIDE, deltas, place, stride, outputs)
+            multiply_tile(deltas, above, out_stride, 1, transposed, panel, WIDE, deltas, place, stride, outputs, False)
     activation = layers[layer - 1, ACTIVATION]
     slope, dropped = np.float32(behind[layer - 1, SLOPE]), behind[layer - 1, DROPPED]
     one, share = np.float32(1.0), np.float32(1.0 - dropped)
@@ -289,35 +293,47 @@ def _update(
     """This thread's part of a layer's weights: ∇W = aᵀ δ tile by tile, and each tile's step at once."""
     inputs, stride, at = layers[layer, INPUTS], layers[layer, STRIDE], layers[layer, ROWS]
     outputs, out_stride, out_at = layers[layer + 1, INPUTS], layers[layer + 1, STRIDE], layers[layer + 1, ROWS]
-    height, start = _tall(inputs) // TALL, layers[layer, WEIGHTS]
-    panels = _panels(outputs)
-    left, right = panels * part // parts, panels * (part + 1) // parts
-    low, high = left * height, right * height
-    if layer > 0:  # that are shared in smaller pieces
+    height, panels = _tall(inputs) // TALL, _panels(outputs)
+    low, high = panels * part // parts * height, panels * (part + 1) // parts * height
+    if layer > 0:  # whose weights are shared in smaller pieces
         low, high = panels * height * part // parts, panels * height * (part + 1) // parts
     for tile in range(low, high):
-        j, i = tile // height * WIDE, tile % height * TALL
-        multiply_tile(rows, at + i, 1, stride, deltas, out_at + j, out_stride, gradient, 0, WIDE, size)
-        place = start + tile * TALL * WIDE
-        stop = place + TALL * WIDE
-        own = weights[place:stop]
-        _descend(True, rule, settings, count, rate, gradient, own, first[place:stop], second[place:stop])
+        panel, top = tile // height, tile % height
+        if tile > low and top % GROUP > 0:
+            continue
+        group = min(GROUP - top % GROUP, high - tile, height - top)
+        for i in range(0, size, DEEP):
+            n, upper, lower = min(DEEP, size - i), at + i * stride, out_at + i * out_stride + panel * WIDE
+            for k in range(group):
+                across, place = upper + (top + k) * TALL, k * TALL * WIDE
+                multiply_tile(rows, across, 1, stride, deltas, lower, out_stride, gradient, place, WIDE, n, i > 0)
+        start = layers[layer, WEIGHTS] + tile * TALL * WIDE
+        stop = start + group * TALL * WIDE
+        own = weights[start:stop]
+        _descend(True, rule, settings, count, rate, gradient, own, first[start:stop], second[start:stop])
         if layer > 0:
-            back = transposed[layers[layer, TRANSPOSED] + (i // WIDE * outputs + j) * WIDE + i % WIDE :]
-            for k in range(min(WIDE, outputs - j)):
-                for r in range(TALL):
-                    back[k * WIDE + r] = own[r * WIDE + k]
-    for j in range(left * WIDE, right * WIDE, WIDE):
+            _transpose(own, top * TALL, panel * WIDE, outputs, transposed[layers[layer, TRANSPOSED] :])
+    for panel in range(panels * part // parts, panels * (part + 1) // parts):
         gradient[:WIDE] = np.float32(0.0)
         for i in range(size):
-            delta = deltas[out_at + i * out_stride + j :]
+            delta = deltas[out_at + i * out_stride + panel * WIDE :]
             for k in range(WIDE):
                 gradient[k] += delta[k]
-        place = layers[layer, BIASES] + j
-        stop = place + WIDE
-        _descend(
-            False, rule, settings, count, rate, gradient, weights[place:stop], first[place:stop], second[place:stop]
-        )
+        start = layers[layer, BIASES] + panel * WIDE
+        stop = start + WIDE
+        own = weights[start:stop]
+        _descend(False, rule, settings, count, rate, gradient, own, first[start:stop], second[start:stop])
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _transpose(own: Array, top: int, left: int, outputs: int, transposed: Array) -> None:
+    """Rows of a panel, from row `top` and column `left` of W on, to their places in the panels of Wᵀ (outputs, p)."""
+    for block in range(0, len(own), TALL * WIDE):
+        i = top + block // WIDE
+        out = transposed[(i // WIDE * outputs + left) * WIDE + i % WIDE :]
+        for k in range(min(WIDE, outputs - left)):
+            for r in range(TALL):
+                out[k * WIDE + r] = own[block + r * WIDE + k]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -477,32 +493,42 @@ def fetch_row(typing_context: Any, x: Any, row: Any) -> Any:
 @intrinsic  # type: ignore[untyped-decorator]
 def multiply_tile(
     typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,
-    c_row: Any, n: Any,
+    c_row: Any, n: Any, more: Any,
 ) -> Any:  # fmt: skip
     """c[r, :] = Σ_k a[r, k] b[k, :] for TALL rows r, WIDE columns and k below `n`, above 0, of flat float32 arrays.
 
-    a[r, k] is at a_at + r a_row + k a_next, b[k, :] from b_at + k b_next, c[r, :] from c_at + r c_row. Written in
-    LLVM's own terms because its vectoriser does not keep a tile in registers.
+    a[r, k] is at a_at + r a_row + k a_next, b[k, :] from b_at + k b_next, c[r, :] from c_at + r c_row. With `more`
+    it is added to what `c` holds. Written in LLVM's own terms because its vectoriser keeps no tile in registers.
     """
     i = types.intp
-    return types.void(a, i, i, i, b, i, i, c, i, i, i), _tile_code
+    return types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean), _tile_code
 
 
 def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     a, b, c = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 4, 7))
-    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n = arguments[1:]
+    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n, more = arguments[1:]
     vector, index = ir.VectorType(ir.FloatType(), LANES), n.type
 
     def vectors(base: Any) -> list[Any]:
         return [builder.bitcast(builder.gep(base, [index(LANES * v)]), vector.as_pointer()) for v in range(ACROSS)]
 
+    def tile() -> list[Any]:
+        corner = builder.gep(c, [c_at])
+        return [one for r in range(TALL) for one in vectors(builder.gep(corner, [builder.mul(c_row, index(r))]))]
+
+    zero = ir.Constant(vector, [0.0] * LANES)
+    begun = [cgutils.alloca_once_value(builder, zero) for _ in range(TALL * ACROSS)]
+    with builder.if_then(more):
+        for place, pointer in zip(begun, tile(), strict=True):
+            builder.store(builder.load(pointer, align=4), place)
+    begin = [builder.load(place) for place in begun]
     starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(TALL)]
     entry, terms, end = builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("terms", "end"))
     builder.branch(terms)
 
     builder.position_at_end(terms)
     k, in_a, in_b = (builder.phi(index) for _ in range(3))
-    sums = [builder.phi(vector) for _ in range(TALL * ACROSS)]
+    sums = [builder.phi(vector) for _ in begun]
     across = [builder.load(pointer, align=4) for pointer in vectors(builder.gep(b, [in_b]))]
     added = []
     for r, start in enumerate(starts):
@@ -512,17 +538,13 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
             added.append(builder.fadd(product, sums[r * ACROSS + v], flags=CONTRACT))
     later = [builder.add(k, index(1)), builder.add(in_a, a_next), builder.add(in_b, b_next), *added]
     builder.cbranch(builder.icmp_signed("<", later[0], n), terms, end)
-    zero = ir.Constant(vector, [0.0] * LANES)
-    begin = [index(0), index(0), b_at, *[zero] * len(sums)]
-    for variable, now, then in zip((k, in_a, in_b, *sums), begin, later, strict=True):
+    for variable, now, then in zip((k, in_a, in_b, *sums), (index(0), index(0), b_at, *begin), later, strict=True):
         variable.add_incoming(now, entry)
         variable.add_incoming(then, terms)
 
     builder.position_at_end(end)
-    for r in range(TALL):
-        row = builder.gep(c, [builder.add(c_at, builder.mul(c_row, index(r)))])
-        for v, pointer in enumerate(vectors(row)):
-            builder.store(added[r * ACROSS + v], pointer, align=4)
+    for value, pointer in zip(added, tile(), strict=True):
+        builder.store(value, pointer, align=4)
     return context.get_dummy_value()
 
 
