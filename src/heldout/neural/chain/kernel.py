@@ -30,7 +30,7 @@ LINE = 64  # bytes of a line of the cache
 DEEP = 64  # rows whose gradients are summed at a time: they stay in the first cache
 GROUP = 8  # tiles of a gradient that are summed, and descended along, at a time: likewise
 AHEAD = 4  # rows that are asked for before they are read
-SPINS = 2000  # looks at the other threads, before the processor is offered to somebody else
+SPINS = 60_000  # looks at the other threads, some 60 us, before the processor is left to somebody else
 CONTRACT = ("contract",)
 COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
 
@@ -435,11 +435,12 @@ def arrived(typing_context: Any, meeting: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def give_way(typing_context: Any) -> Any:
-    """Let the operating system run another thread."""
+    """Sleep for a moment, so that the thread that is waited for may run here where other work holds its processor."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), []), name), [])
+        name = "Sleep" if sys.platform == "win32" else "usleep"
+        word = ir.IntType(32)
+        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, [word]), name), [word(1)])
         return context.get_dummy_value()
 
     return types.void(), code
