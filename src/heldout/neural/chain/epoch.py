@@ -14,6 +14,7 @@ from heldout.neural.chain import kernel
 from heldout.neural.chain.layout import Layout, aligned
 from heldout.neural.chain.links import links_of
 from heldout.neural.losses import CrossEntropy, Logistic, SquaredError
+from heldout.neural.native.tiles import TALL, WIDE
 from heldout.neural.optimizers import Optimizer
 from heldout.neural.program import Carried, Outcome, Recipe, Rows, Scaling, Sums, drawn_and_key
 
@@ -49,7 +50,7 @@ def run_chain(
     links, size = links_of(recipe.network), recipe.batch_size
     assert links is not None and size is not None, "takes_over() said so"
     layout = Layout(links, carried.params, size)
-    parts = min(allowed_threads(), layout.panels, layout.height // kernel.TALL)
+    parts = min(allowed_threads(), layout.panels, layout.height // TALL)
     drawn, key = drawn_and_key(seed, number, np.int32(n), rows.w.shape[0])
     order = np.argsort(np.asarray(drawn), kind="stable")[:n]
     x = np.asarray(rows.x)
@@ -82,7 +83,7 @@ def run_chain(
         aligned(parts * layout.height * layout.stride).reshape(parts, -1),
         aligned(2 * layout.rows).reshape(2, -1),
         aligned(layout.rows),
-        aligned(parts * kernel.GROUP * kernel.TALL * kernel.WIDE).reshape(parts, -1),
+        aligned(parts * kernel.GROUP * TALL * WIDE).reshape(parts, -1),
         np.zeros((3, layout.height)),
         losses,
         sums,

@@ -11,28 +11,31 @@ m to one of WIDE. What fills up is 0 and stays 0.
 
 from __future__ import annotations
 
-import sys
 from typing import Any, TypeAlias
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from heldout.neural.native.tiles import (
+    COMPILED,
+    FLUSH,
+    LINE,
+    TALL,
+    WIDE,
+    add_at,
+    flush_tiny,
+    multiply_tile,
+    wait_for,
+)
+
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-LANES = 16  # numbers of an AVX-512 register; two of AVX2
-TALL, ACROSS = (8, 2) if binding.get_host_cpu_features().get("avx512f") else (4, 1)  # of a tile: registers hold it
-WIDE = LANES * ACROSS
-FLUSH = np.uint32(0x8040)  # the bits of x86's MXCSR that take numbers below 1e-38 as 0, read and written
-LINE = 64  # bytes of a line of the cache
 DEEP = 64  # rows whose gradients are summed at a time: they stay in the first cache
 GROUP = 8  # tiles of a gradient that are summed, and descended along, at a time: likewise
 AHEAD = 4  # rows that are asked for before they are read
-SPINS = 60_000  # looks at the other threads, some 60 us, before the processor is left to somebody else
-CONTRACT = ("contract",)
-COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
 
 LINEAR, LEAKY, TANH, SIGMOID = range(4)  # activations
 CROSS_ENTROPY, SQUARED, LOGISTIC = range(3)  # losses
@@ -92,7 +95,7 @@ def take_part(
     """
     blocks = told.shape[1] // TALL
     low, high = blocks * part // parts * TALL, blocks * (part + 1) // parts * TALL
-    depth, arrived, own, gradient = len(layers) - 1, 0, inputs[part], gradients[part]
+    depth, met, own, gradient = len(layers) - 1, 0, inputs[part], gradients[part]
     panels = _panels(layers[1, INPUTS])
     start, stop = panels * part // parts, panels * (part + 1) // parts
     before = flush_tiny(FLUSH)
@@ -103,8 +106,8 @@ def take_part(
             fetch_row(x, order[(step * size + i + AHEAD) % len(order)])
             _read_row(x, order[(step * size + i) % len(order)], scaling, own[place : place + x.shape[1]])
         _forward(0, 0, told.shape[1], start, stop, layers, behind, _mixed(keys), weights, own, turn)
-        arrived += parts
-        _meet(meeting, arrived)
+        met += parts
+        _meet(meeting.ctypes.data, met)
         for layer in range(1, depth):
             width = _panels(layers[layer + 1, INPUTS])
             _forward(layer, low, high, 0, width, layers, behind, _mixed(keys + layer), weights, turn, turn)
@@ -117,8 +120,8 @@ def take_part(
             _back(layer, low, high, layers, behind, _mixed(keys + layer - 1), transposed, turn, deltas)
         if part == 0:
             meeting[LAST] = meeting[STOP]
-        arrived += parts
-        _meet(meeting, arrived)
+        met += parts
+        _meet(meeting.ctypes.data, met)
         total = 0.0
         for i in range(size):
             total += told[LOSS, i]
@@ -400,76 +403,10 @@ def _drawn(key: Any, number: int) -> Any:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _meet(meeting: Array, arrivals: int) -> None:
+def _meet(address: int, arrivals: int) -> None:
     """Wait until all threads have come here."""
-    arrive(meeting)
-    looks = 0
-    while arrived(meeting) < arrivals:
-        looks += 1
-        if looks > SPINS:
-            give_way()
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def arrive(typing_context: Any, meeting: Any) -> Any:
-    """meeting[0] += 1, as one operation; what was written before is seen by whoever sees it."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "acq_rel")
-        return context.get_dummy_value()
-
-    return types.void(meeting), code
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def arrived(typing_context: Any, meeting: Any) -> Any:
-    """meeting[0], as it is now."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.load_atomic(data, "acquire", 8)
-
-    return types.int64(meeting), code
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def give_way(typing_context: Any) -> Any:
-    """Sleep for a moment, so that the thread that is waited for may run here where other work holds its processor."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        name = "Sleep" if sys.platform == "win32" else "usleep"
-        word = ir.IntType(32)
-        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, [word]), name), [word(1)])
-        return context.get_dummy_value()
-
-    return types.void(), code
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def flush_tiny(typing_context: Any, mode: Any) -> Any:
-    """Put this thread's floating-point unit into a mode; the one before.
-
-    FLUSH takes numbers below 1e-38 as 0: an optimizer's averages of gradients that are 0 fade away through them, and an
-    x86 processor is a hundred times as slow there. Others are not: nothing is done.
-    """
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        if not binding.get_default_triple().startswith(("x86", "i686", "amd64")):
-            return ir.Constant(word, 0)
-        place = cgutils.alloca_once(builder, word)
-        byte = builder.bitcast(place, ir.IntType(8).as_pointer())
-        of = ir.FunctionType(ir.VoidType(), [byte.type])
-        builder.call(cgutils.get_or_insert_function(builder.module, of, "llvm.x86.sse.stmxcsr"), [byte])
-        before = builder.load(place)
-        both = ir.Constant(word, int(FLUSH))
-        flushing = builder.icmp_unsigned("==", arguments[0], both)
-        builder.store(builder.select(flushing, builder.or_(before, both), arguments[0]), place)
-        builder.call(cgutils.get_or_insert_function(builder.module, of, "llvm.x86.sse.ldmxcsr"), [byte])
-        return before
-
-    return types.uint32(types.uint32), code
+    add_at(address, 1)
+    wait_for(address, arrivals)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -489,68 +426,3 @@ def fetch_row(typing_context: Any, x: Any, row: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(x, types.intp), code
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def multiply_tile(
-    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,
-    c_row: Any, n: Any, more: Any,
-) -> Any:  # fmt: skip
-    """c[r, :] = Σ_k a[r, k] b[k, :] for TALL rows r, WIDE columns and k below `n`, above 0, of flat float32 arrays.
-
-    a[r, k] is at a_at + r a_row + k a_next, b[k, :] from b_at + k b_next, c[r, :] from c_at + r c_row. With `more`
-    it is added to what `c` holds. Written in LLVM's own terms because its vectoriser keeps no tile in registers.
-    """
-    i = types.intp
-    return types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean), _tile_code
-
-
-def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    a, b, c = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 4, 7))
-    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n, more = arguments[1:]
-    vector, index = ir.VectorType(ir.FloatType(), LANES), n.type
-
-    def vectors(base: Any) -> list[Any]:
-        return [builder.bitcast(builder.gep(base, [index(LANES * v)]), vector.as_pointer()) for v in range(ACROSS)]
-
-    def tile() -> list[Any]:
-        corner = builder.gep(c, [c_at])
-        return [one for r in range(TALL) for one in vectors(builder.gep(corner, [builder.mul(c_row, index(r))]))]
-
-    zero = ir.Constant(vector, [0.0] * LANES)
-    begun = [cgutils.alloca_once_value(builder, zero) for _ in range(TALL * ACROSS)]
-    with builder.if_then(more):
-        for place, pointer in zip(begun, tile(), strict=True):
-            builder.store(builder.load(pointer, align=4), place)
-    begin = [builder.load(place) for place in begun]
-    starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(TALL)]
-    entry, terms, end = builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("terms", "end"))
-    builder.branch(terms)
-
-    builder.position_at_end(terms)
-    k, in_a, in_b = (builder.phi(index) for _ in range(3))
-    sums = [builder.phi(vector) for _ in begun]
-    across = [builder.load(pointer, align=4) for pointer in vectors(builder.gep(b, [in_b]))]
-    added = []
-    for r, start in enumerate(starts):
-        factor = _repeated(builder, builder.load(builder.gep(start, [in_a])), vector)
-        for v, column in enumerate(across):
-            product = builder.fmul(factor, column, flags=CONTRACT)
-            added.append(builder.fadd(product, sums[r * ACROSS + v], flags=CONTRACT))
-    later = [builder.add(k, index(1)), builder.add(in_a, a_next), builder.add(in_b, b_next), *added]
-    builder.cbranch(builder.icmp_signed("<", later[0], n), terms, end)
-    for variable, now, then in zip((k, in_a, in_b, *sums), (index(0), index(0), b_at, *begin), later, strict=True):
-        variable.add_incoming(now, entry)
-        variable.add_incoming(then, terms)
-
-    builder.position_at_end(end)
-    for value, pointer in zip(added, tile(), strict=True):
-        builder.store(value, pointer, align=4)
-    return context.get_dummy_value()
-
-
-def _repeated(builder: Any, number: Any, vector: Any) -> Any:
-    """A vector of one number, again and again."""
-    nothing = ir.Constant(vector, ir.Undefined)
-    places = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, places)

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from heldout.neural.chain import kernel
-from heldout.neural.chain.kernel import LANES, TALL, WIDE
 from heldout.neural.chain.links import Link
 from heldout.neural.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from heldout.neural.layers.base import Params
+from heldout.neural.native.tiles import LANES, LINE, TALL, WIDE
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-LINE = 64  # bytes of a line of the cache
 KINDS: dict[Any, int] = {
     type(None): kernel.LINEAR,
     ReLU: kernel.LEAKY,

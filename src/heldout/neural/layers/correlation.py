@@ -1,6 +1,6 @@
 """The sum that convolutional layers are made of, its transpose, and the derivatives of both.
 
-On the CPU they are matrix products; elsewhere XLA's own convolution.
+On the CPU they are matrix products, or kernels of our own where those are quicker; elsewhere XLA's own convolution.
 """
 
 from __future__ import annotations
@@ -107,8 +107,35 @@ def _ready(x: Array) -> Array:
     return made
 
 
+LEAST_PRODUCTS = 10**7  # of two numbers, from which a kernel of our own is called
+LEAST_WIDTH = 6  # of outputs: in narrower ones it works out too many that are thrown away
+FULL = 16  # filters: with fewer, its tiles are half empty
+
+
+def _has_kernel(windows: Windows, groups: int, x: Array, outputs: Shape, filters: int) -> bool:
+    """Whether there is a kernel of our own for windows that see `x` (n, ..., C) from places in `outputs`, (n, ..., F).
+
+    There is for two axes, single precision, strides and dilations of 1, and no more zeros than a window covers.
+    """
+    plain = all(window.stride == window.dilation == 1 for window in windows)
+    if len(windows) != 2 or groups > 1 or x.dtype != jnp.float32 or not plain or outputs[1] < LEAST_WIDTH:
+        return False
+    covered = all(0 <= zeros < window.size for window in windows for zeros in (window.before, window.after))
+    seen_by_each = x.shape[-1] * windows[0].size * windows[1].size
+    return covered and x.shape[0] * outputs[0] * outputs[1] * filters * seen_by_each >= LEAST_PRODUCTS
+
+
+def _several(windows: Windows) -> bool:
+    return any(window.size > 1 for window in windows)
+
+
 def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
+    outputs = tuple(starmap(Window.places, zip(windows, x.shape[1:-1], strict=True)))
+    if channels > 1 and filters >= FULL and _several(windows) and _has_kernel(windows, groups, x, outputs, filters):
+        from heldout.neural.native.correlation import correlate as by_kernel  # Numba is imported where it is needed
+
+        return by_kernel(x, weights, tuple(window.before for window in windows), outputs)
     parts = _seen(windows, x if channels == 1 else _ready(x))
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
@@ -136,12 +163,21 @@ def _grouped(x: Array, weights: Array, groups: int) -> Array:
 
 def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
+    turned = tuple(
+        window._replace(before=window.size - 1 - window.before, after=window.size - 1 - window.after)
+        for window in windows
+    )
+    if channels >= FULL and _several(windows) and _has_kernel(turned, groups, delta, lengths, channels):
+        from heldout.neural.native.correlation import correlate as by_kernel
+
+        flipped = weights[::-1, ::-1].swapaxes(2, 3)
+        return by_kernel(delta, flipped, tuple(window.before for window in turned), lengths)
     delta = _ready(delta)
     if groups == 1:  # one product for all positions of the window
         wide = delta @ weights.reshape(-1, filters).T
         return put_back(jnp.split(wide, wide.shape[-1] // channels, axis=-1), windows, lengths)
-    turned = _turned(weights, groups).reshape(-1, filters // groups, groups * channels)
-    return put_back([_grouped(delta, tap, groups) for tap in turned], windows, lengths)
+    taps = _turned(weights, groups).reshape(-1, filters // groups, groups * channels)
+    return put_back([_grouped(delta, tap, groups) for tap in taps], windows, lengths)
 
 
 def _turned(weights: Array, groups: int) -> Array:
@@ -152,6 +188,10 @@ def _turned(weights: Array, groups: int) -> Array:
 
 
 def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
+    if _has_kernel(windows, groups, x, delta.shape[1:-1], delta.shape[-1]):
+        from heldout.neural.native.correlation import weigh
+
+        return weigh(x, delta, tuple(window.size for window in windows), tuple(window.before for window in windows))
     x, delta = _ready(x), _ready(delta)
     channels, filters = x.shape[-1] // groups, delta.shape[-1]
     sizes = tuple(window.size for window in windows)

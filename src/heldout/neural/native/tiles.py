@@ -1,0 +1,159 @@
+"""What kernels are made of: products in tiles, and how threads treat tiny numbers and wait, in LLVM's own terms."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16  # single-precision numbers of an AVX-512 register; two of AVX2
+TALL, ACROSS = (8, 2) if binding.get_host_cpu_features().get("avx512f") else (4, 1)  # of a tile: registers hold it
+WIDE = LANES * ACROSS
+LINE = 64  # bytes of a line of the cache
+FLUSH = np.uint32(0x8040)  # the bits of x86's MXCSR that take numbers below 1e-38 as 0, read and written
+SPINS = 60_000  # looks at the other threads, some 60 us, before the processor is left to somebody else
+CONTRACT = ("contract",)
+COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_tile(
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,
+    c_row: Any, n: Any, more: Any,
+) -> Any:  # fmt: skip
+    """c[r, :] = Σ_k a[r, k] b[k, :] for TALL rows r, WIDE columns and k below `n`, above 0, of flat float32 arrays.
+
+    a[r, k] is at a_at + r a_row + k a_next, b[k, :] from b_at + k b_next, c[r, :] from c_at + r c_row. With `more`
+    it is added to what `c` holds. Written in LLVM's own terms because its vectoriser keeps no tile in registers.
+    """
+    i = types.intp
+    return types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean), _tile_code
+
+
+def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    a, b, c = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 4, 7))
+    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n, more = arguments[1:]
+    vector, index = ir.VectorType(ir.FloatType(), LANES), n.type
+
+    def vectors(base: Any) -> list[Any]:
+        return [builder.bitcast(builder.gep(base, [index(LANES * v)]), vector.as_pointer()) for v in range(ACROSS)]
+
+    def tile() -> list[Any]:
+        corner = builder.gep(c, [c_at])
+        return [one for r in range(TALL) for one in vectors(builder.gep(corner, [builder.mul(c_row, index(r))]))]
+
+    zero = ir.Constant(vector, [0.0] * LANES)
+    begun = [cgutils.alloca_once_value(builder, zero) for _ in range(TALL * ACROSS)]
+    with builder.if_then(more):
+        for place, pointer in zip(begun, tile(), strict=True):
+            builder.store(builder.load(pointer, align=4), place)
+    begin = [builder.load(place) for place in begun]
+    starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(TALL)]
+    entry, terms, end = builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("terms", "end"))
+    builder.branch(terms)
+
+    builder.position_at_end(terms)
+    k, in_a, in_b = (builder.phi(index) for _ in range(3))
+    sums = [builder.phi(vector) for _ in begun]
+    across = [builder.load(pointer, align=4) for pointer in vectors(builder.gep(b, [in_b]))]
+    added = []
+    for r, start in enumerate(starts):
+        factor = _repeated(builder, builder.load(builder.gep(start, [in_a])), vector)
+        for v, column in enumerate(across):
+            product = builder.fmul(factor, column, flags=CONTRACT)
+            added.append(builder.fadd(product, sums[r * ACROSS + v], flags=CONTRACT))
+    later = [builder.add(k, index(1)), builder.add(in_a, a_next), builder.add(in_b, b_next), *added]
+    builder.cbranch(builder.icmp_signed("<", later[0], n), terms, end)
+    for variable, now, then in zip((k, in_a, in_b, *sums), (index(0), index(0), b_at, *begin), later, strict=True):
+        variable.add_incoming(now, entry)
+        variable.add_incoming(then, terms)
+
+    builder.position_at_end(end)
+    for value, pointer in zip(added, tile(), strict=True):
+        builder.store(value, pointer, align=4)
+    return context.get_dummy_value()
+
+
+def _repeated(builder: Any, number: Any, vector: Any) -> Any:
+    """A vector of one number, again and again."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    places = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, places)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def give_way(typing_context: Any) -> Any:
+    """Sleep for a moment, so that the thread that is waited for may run here where other work holds its processor."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        name = "Sleep" if sys.platform == "win32" else "usleep"
+        word = ir.IntType(32)
+        builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(word, [word]), name), [word(1)])
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def flush_tiny(typing_context: Any, mode: Any) -> Any:
+    """Put this thread's floating-point unit into a mode; the one before.
+
+    FLUSH takes numbers below 1e-38 as 0: an optimizer's averages of gradients that are 0 fade away through them, and an
+    x86 processor is a hundred times as slow there. Others are not: nothing is done.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        if not binding.get_default_triple().startswith(("x86", "i686", "amd64")):
+            return ir.Constant(word, 0)
+        place = cgutils.alloca_once(builder, word)
+        byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+        of = ir.FunctionType(ir.VoidType(), [byte.type])
+        builder.call(cgutils.get_or_insert_function(builder.module, of, "llvm.x86.sse.stmxcsr"), [byte])
+        before = builder.load(place)
+        both = ir.Constant(word, int(FLUSH))
+        flushing = builder.icmp_unsigned("==", arguments[0], both)
+        builder.store(builder.select(flushing, builder.or_(before, both), arguments[0]), place)
+        builder.call(cgutils.get_or_insert_function(builder.module, of, "llvm.x86.sse.ldmxcsr"), [byte])
+        return before
+
+    return types.uint32(types.uint32), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def add_at(typing_context: Any, address: Any, number: Any) -> Any:
+    """Add to the whole number (64 bits) at an address, as one operation; what it was.
+
+    What was written before is seen by whoever sees the sum.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", place, arguments[1], "acq_rel")
+
+    return types.int64(types.int64, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def word_at(typing_context: Any, address: Any) -> Any:
+    """The whole number (64 bits) at an address, as it is now."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), code
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def wait_for(address: int, number: int) -> None:
+    """Until the whole number at an address is as large as this."""
+    looks = 0
+    while word_at(address) < number:
+        looks += 1
+        if looks > SPINS:
+            give_way()
