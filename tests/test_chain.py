@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,22 @@ def test_an_interruption_leaves_nobody_waiting(always: list[int], monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         MLPClassifier(hidden_layer_sizes=(20,), batch_size=32, max_iter=1, early_stopping=False).fit(X, y)
     assert threading.active_count() == before
+
+
+def test_threads_that_cannot_be_started_leave_nobody_waiting(
+    always: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneThread(ThreadPoolExecutor):
+        def submit(self, work: Any, part: int, *others: Any) -> Any:
+            if part == 1:
+                raise RuntimeError("can't start new thread")
+            return super().submit(work, part, *others)
+
+    monkeypatch.setattr(epoch, "allowed_threads", lambda: 2)
+    monkeypatch.setattr(epoch, "ThreadPoolExecutor", OneThread)
+    X, y = table()
+    with pytest.raises(RuntimeError, match="start new thread"):
+        MLPClassifier(hidden_layer_sizes=(70,), batch_size=32, max_iter=1, early_stopping=False).fit(X, y)
 
 
 def test_an_interruption_in_the_midst_keeps_the_best(always: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from heldout.neural.program import Carried, Outcome, Recipe, Rows, Scaling, Sums
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
+EVERYBODY = 2**40  # arrivals, more than an epoch has
 LOSSES: dict[Any, int] = {
     CrossEntropy: kernel.CROSS_ENTROPY,
     SquaredError: kernel.SQUARED,
@@ -92,8 +93,9 @@ def run_chain(
         try:
             working = [pool.submit(kernel.take_part, part, parts, *arguments) for part in range(parts)]
             wait(working)
-        except BaseException:  # an interruption: the others are not left to wait for each other
-            meeting[kernel.STOP] = 1
+        except BaseException:  # an interruption, or no more threads: nobody is left to wait for another
+            meeting[[kernel.STOP, kernel.LAST]] = 1
+            meeting[kernel.ARRIVED] = EVERYBODY
             raise
     for part in working:
         part.result()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from typing import Any, TypeAlias
 
 import jax
@@ -221,7 +222,16 @@ def _serve_weigh(frame: int) -> int:
     return serve(frame, 3, 2, _address_of_weigh())  # type: ignore[no-any-return]
 
 
+_registering = threading.Lock()
+
+
 @functools.cache
-def _register() -> None:
+def _registered() -> bool:
     register("heldout_correlate", _serve_correlate)
     register("heldout_weigh", _serve_weigh)
+    return True
+
+
+def _register() -> None:
+    with _registering:
+        _registered()
