@@ -101,15 +101,15 @@ def test_k_is_chosen_by_leaving_one_out() -> None:
     X = np.vstack([X, X[:20]])  # twins, which leave together
     codes = np.r_[codes, codes[:20]]
     model = NearestNeighborsClassifier(n_neighbors="auto").fit(X, codes)
-    errors = []
-    for k in range(1, 71):
-        wrong = 0
-        for i in range(len(X)):
-            others = np.any(X[i] != X, axis=1)
-            wrong += KNeighborsClassifier(k).fit(X[others], codes[others]).predict(X[[i]])[0] != codes[i]
-        errors.append(wrong / len(X))
+    wrong = np.zeros(70)
+    for i in range(len(X)):
+        others = np.any(X[i] != X, axis=1)
+        nearest = KNeighborsClassifier(70).fit(X[others], codes[others]).kneighbors(X[[i]], return_distance=False)[0]
+        votes = np.cumsum(np.eye(3)[codes[others][nearest]], axis=0)  # (70, 3): of the first k
+        wrong += votes.argmax(axis=1) != codes[i]
+    errors = wrong / len(X)
     assert_allclose(model.choice_.mean, errors)
-    assert model.n_neighbors_ == np.flatnonzero(np.array(errors) == min(errors))[-1] + 1
+    assert model.n_neighbors_ == np.flatnonzero(errors == errors.min())[-1] + 1
 
 
 def test_labels_drawn_at_random_want_many_neighbours() -> None:
@@ -183,6 +183,6 @@ def test_accuracy_on_images(real_data: Any) -> None:
         with gzip.open(real_data / "fashion_mnist" / f"{kind}-labels-idx1-ubyte.gz") as file:
             parts.append(np.frombuffer(file.read(), dtype=np.uint8, offset=8))
     X, y, X_test, y_test = parts
-    for metric, least in (("manhattan", 0.854), ("euclidean", 0.852)):
+    for metric, least in (("manhattan", 0.855), ("euclidean", 0.858)):
         model = NearestNeighborsClassifier(n_neighbors=5, weights="distance", metric=metric).fit(X, y)
-        assert model.score(X_test, y_test) >= least
+        assert model.score(X_test[:2000], y_test[:2000]) >= least
