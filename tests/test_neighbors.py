@@ -20,6 +20,7 @@ def table(n: int = 300, p: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     return X, np.digitize(X[:, 0] + rng.normal(size=n), [-0.5, 0.5]), X[:, 0] + rng.normal(size=n)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("p", [5, 30])
 @pytest.mark.parametrize("weights", ["uniform", "distance", lambda far: np.exp(-far)])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev", "cosine"])
@@ -173,6 +174,7 @@ def test_wrong_questions_are_refused_in_a_sentence() -> None:
         model.kneighbors(X, n_neighbors=0)
 
 
+@pytest.mark.long
 def test_accuracy_on_images(real_data: Any) -> None:
     import gzip
 
