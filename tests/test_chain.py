@@ -32,7 +32,6 @@ from heldout.neural.optimizers import Optimizer
 from heldout.neural.program import Carried, Outcome, Recipe, Rows, Scaling, order_of, run_epoch
 from heldout.neural.train import fresh
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 SEED, NUMBER = np.uint32(5), np.int32(2)
 CASES: dict[str, tuple[Layer, Loss, str, Optimizer, int, tuple[float, float]]] = {
     "two hidden layers, Adam": (
