@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 HELDOUT_LEDGER_DEMO := demo-study/ledger.sqlite
 
+COMPILED := tests/test_train.py docs/backpropagation.md docs/convolutions.md docs/neural.md  # as XLA does it for users
+
 .PHONY: demo test test-ends lint docs bench clean
 
 demo: $(VENV)/.installed  ## The main job on an example: is a tumour malignant?
@@ -16,6 +18,7 @@ demo: $(VENV)/.installed  ## The main job on an example: is a tumour malignant?
 
 test: $(VENV)/.test  ## The whole suite, here and at both ends of the supported Pythons
 	$(BIN)/python -m pytest -n 2
+	XLA_FLAGS= $(BIN)/python -m pytest -n 2 $(COMPILED)
 	@sh tools/test_ends.sh "$(BIN)/python"
 
 lint: $(VENV)/.lint  ## Style and types

@@ -12,6 +12,14 @@ from hypothesis import settings
 settings.register_profile("same each time", derandomize=True)
 settings.load_profile("same each time")
 
+# Tests compile a thousand small programs and run each a few times: XLA is to hurry, unless told otherwise (Makefile).
+HURRIED = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+)
+os.environ.setdefault("XLA_FLAGS", " ".join(HURRIED))
 # Networks of the same shape are compiled once for all tests and processes.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

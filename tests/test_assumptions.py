@@ -226,6 +226,7 @@ def on_residuals(test):
     return lambda x, y: test(residuals_of(x, y), x)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "test",
     [

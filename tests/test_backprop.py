@@ -37,8 +37,6 @@ from heldout.neural.layers import (
 )
 from heldout.neural.losses import loss_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EVERYTHING = Sequential(
     Reshape((2, 3)),
     LayerNorm(),

@@ -97,10 +97,18 @@ LEARNERS: list[Any] = [
     NeuralClassifier(Sequential(Dense(10), Tanh(), Dense()), loss="hinge", learning_rate_init=0.02, n_iter_no_change=3),
     NeuralRegressor(learning_rate_init=0.01, max_iter=40),
 ]
+FURTHER = [learner for i, learner in enumerate(LEARNERS) if type(learner) in map(type, LEARNERS[:i])]  # of a class
 CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner) and hasattr(learner, "predict_proba")]
 NOT_STORED = {"descent_", "_last"}
-every_learner = pytest.mark.parametrize("learner", LEARNERS, ids=repr)
-every_classifier = pytest.mark.parametrize("learner", CLASSIFIERS, ids=repr)
+
+
+def each(learners: list[Any]) -> Any:
+    """A test for each; those of learners whose class comes with other parameters too are long."""
+    marked = [pytest.param(one, marks=pytest.mark.long) if one in FURTHER else one for one in learners]
+    return pytest.mark.parametrize("learner", marked, ids=repr)
+
+
+every_learner, every_classifier = each(LEARNERS), each(CLASSIFIERS)
 
 
 def table(learner: Any, *, n: int = 60, p: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -131,8 +139,14 @@ def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@parametrize_with_checks(LEARNERS)
+@parametrize_with_checks([learner for learner in LEARNERS if learner not in FURTHER])
 def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.long
+@parametrize_with_checks(FURTHER)
+def test_scikit_learn_with_other_parameters(estimator: Any, check: Any) -> None:
     check(estimator)
 
 

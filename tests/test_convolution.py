@@ -219,22 +219,22 @@ def test_the_formula_by_loops() -> None:
 
 
 def test_what_other_devices_do_is_the_same() -> None:
-    cases = [case for case in EXACT if not isinstance(case[0], DepthwiseConv2D)]
-    for layer, row in (c for c in cases if isinstance(c[0], (Conv1D, Conv2D)) and c[0].padding_mode == "zeros"):
-        params, x, upstream = made(layer, row, 3)
-        windows, groups = layer._windows(row[:-1]), layer.groups  # type: ignore[attr-defined]
-        given = (windows, groups, x, params["weights"])
-        back = (windows, groups, row[:-1], upstream, params["weights"])
-        pairs = [
-            (routes._products(*given), routes._by_xla(*given)),
-            (routes._spread_products(*back), routes._spread_by_xla(*back)),
-            (
-                routes._weight_products(windows, groups, x, upstream),
-                routes._weights_by_xla(windows, groups, x, upstream),
-            ),
-        ]
-        for products, by_xla in pairs:
-            assert error(products, by_xla) <= 1e-5, layer
+    cases = [case for case in EXACT if isinstance(case[0], (Conv1D, Conv2D)) and case[0].padding_mode == "zeros"]
+    batches = [made(*case, 3) for case in cases]
+
+    def everything(batches: list[Any]) -> list[Any]:
+        results = []
+        for (layer, row), (params, x, upstream) in zip(cases, batches, strict=True):
+            weights, given = params["weights"], (layer._windows(row[:-1]), layer.groups)  # type: ignore[attr-defined]
+            results.append((routes._products(*given, x, weights), routes._by_xla(*given, x, weights)))
+            back = (*given, row[:-1], upstream, weights)
+            results.append((routes._spread_products(*back), routes._spread_by_xla(*back)))
+            back = (*given, x, upstream)
+            results.append((routes._weight_products(*back), routes._weights_by_xla(*back)))
+        return results
+
+    for number, (products, by_xla) in enumerate(computed(everything, batches)):
+        assert error(products, by_xla) <= 1e-5, cases[number // 3]
 
 
 def test_one_by_one_is_dense_at_every_pixel() -> None:

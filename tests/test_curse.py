@@ -103,6 +103,7 @@ def test_columns_that_say_nothing_are_found_to_harm() -> None:
     assert found.findings[-1].evidence["columns"] == 1
 
 
+@pytest.mark.long
 def test_false_alarms_about_columns_are_rare() -> None:
     alarms, rng = 0, np.random.default_rng(5)
     for _ in range(60):

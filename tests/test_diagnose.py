@@ -53,6 +53,7 @@ def test_noise_is_not_better_than_trivial_and_remembering_it_is_worse() -> None:
     assert found["linear"].title == "Not better than trivial" and found["linear"].severity == "warning"
 
 
+@pytest.mark.long
 def test_false_alarms_on_a_learner_that_is_right_are_rare() -> None:
     called = 0
     for seed in range(40):

@@ -463,6 +463,7 @@ def test_what_is_told_of_members_must_fit_together(wrong: dict[str, Any], senten
 # Quality ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [0.5, 1.0])
 def test_quality_is_scikit_learns(columns: float) -> None:
     X, y = make_classification(2000, 20, n_informative=8, n_classes=3, random_state=0)

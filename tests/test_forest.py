@@ -106,6 +106,7 @@ def test_a_time_limit_leaves_a_valid_smaller_forest() -> None:
     assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("splitter", ["exact", "histogram"])
 @pytest.mark.parametrize("cuts", ["best", "random"])
 def test_quality_is_scikit_learns(cuts: str, splitter: str) -> None:

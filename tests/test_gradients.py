@@ -25,8 +25,6 @@ from heldout.neural.layers import (
     Tanh,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @dataclass(frozen=True)
 class Scaled(Layer):

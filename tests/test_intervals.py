@@ -35,6 +35,7 @@ def test_accuracy_has_wilsons_interval() -> None:
     assert replicates("accuracy", y, Prediction(label=y)).score().low < 1  # no mistake seen is not no mistake
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["rmse", "mae", "r2"])
 def test_95_percent_intervals_cover_95_percent(name: str) -> None:
     truth = {"rmse": 1.0, "mae": np.sqrt(2 / np.pi), "r2": 0.8}[name]

@@ -34,6 +34,7 @@ def objective(model: Any, X: Any, y: np.ndarray, v: Any, loss: str, *, penalised
     return float(0.5 * (w @ w + penalised * b * b) + np.sum(v * margin_loss(loss, margins)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])

@@ -49,6 +49,7 @@ def test_outputs_are_the_formula() -> None:
     np.testing.assert_allclose(numbers.predict(X), (z * numbers.target_scale_ + numbers.target_mean_)[:, 0], rtol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "data", "least"),
     [
@@ -70,6 +71,7 @@ def test_a_regressor_is_about_as_good_as_a_line_where_a_line_is_best() -> None:
     assert cross_val_score(MLPRegressor(), X, y, cv=4).mean() > 0.4  # ridge regression: 0.46
 
 
+@pytest.mark.long
 def test_fashion_images(real_data: Path) -> None:
     import gzip
 

@@ -13,8 +13,6 @@ from heldout.neural.layers import Conv2D, Sequential, correlation
 from heldout.neural.layers.windows import Window
 from heldout.neural.native import correlation as native
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Images, rows, columns, channels, filters, rows and columns of the kernel, zeros above and left, below and right.
 CASES = [
     (5, 14, 14, 32, 64, (3, 3), (1, 1), (1, 1)),

@@ -20,6 +20,7 @@ def table(n: int = 300, p: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarr
     return X, np.digitize(X[:, 0] + rng.normal(size=n), [-0.5, 0.5]), X[:, 0] + rng.normal(size=n)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("p", [5, 30])
 @pytest.mark.parametrize("weights", ["uniform", "distance", lambda far: np.exp(-far)])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev", "cosine"])
@@ -101,15 +102,15 @@ def test_k_is_chosen_by_leaving_one_out() -> None:
     X = np.vstack([X, X[:20]])  # twins, which leave together
     codes = np.r_[codes, codes[:20]]
     model = NearestNeighborsClassifier(n_neighbors="auto").fit(X, codes)
-    errors = []
-    for k in range(1, 71):
-        wrong = 0
-        for i in range(len(X)):
-            others = np.any(X[i] != X, axis=1)
-            wrong += KNeighborsClassifier(k).fit(X[others], codes[others]).predict(X[[i]])[0] != codes[i]
-        errors.append(wrong / len(X))
+    wrong = np.zeros(70)
+    for i in range(len(X)):
+        others = np.any(X[i] != X, axis=1)
+        nearest = KNeighborsClassifier(70).fit(X[others], codes[others]).kneighbors(X[[i]], return_distance=False)[0]
+        votes = np.cumsum(np.eye(3)[codes[others][nearest]], axis=0)  # (70, 3): of the first k
+        wrong += votes.argmax(axis=1) != codes[i]
+    errors = wrong / len(X)
     assert_allclose(model.choice_.mean, errors)
-    assert model.n_neighbors_ == np.flatnonzero(np.array(errors) == min(errors))[-1] + 1
+    assert model.n_neighbors_ == np.flatnonzero(errors == errors.min())[-1] + 1
 
 
 def test_labels_drawn_at_random_want_many_neighbours() -> None:
@@ -173,6 +174,7 @@ def test_wrong_questions_are_refused_in_a_sentence() -> None:
         model.kneighbors(X, n_neighbors=0)
 
 
+@pytest.mark.long
 def test_accuracy_on_images(real_data: Any) -> None:
     import gzip
 
@@ -183,6 +185,6 @@ def test_accuracy_on_images(real_data: Any) -> None:
         with gzip.open(real_data / "fashion_mnist" / f"{kind}-labels-idx1-ubyte.gz") as file:
             parts.append(np.frombuffer(file.read(), dtype=np.uint8, offset=8))
     X, y, X_test, y_test = parts
-    for metric, least in (("manhattan", 0.854), ("euclidean", 0.852)):
+    for metric, least in (("manhattan", 0.855), ("euclidean", 0.858)):
         model = NearestNeighborsClassifier(n_neighbors=5, weights="distance", metric=metric).fit(X, y)
-        assert model.score(X_test, y_test) >= least
+        assert model.score(X_test[:2000], y_test[:2000]) >= least

@@ -94,7 +94,7 @@ def test_penalties_act_on_matrices_alone() -> None:
         return loss + sum(l1 * jnp.abs(w).sum() + l2 / 2 * jnp.square(w).sum() for w in matrices)
 
     with jax.enable_x64(True):
-        gradient = jax.grad(objective)(start)
+        gradient = jax.jit(jax.grad(objective))(start)
         expected = jax.tree.map(lambda p, g: p - 0.05 * g, start, gradient)
     for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10)

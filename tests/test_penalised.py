@@ -41,6 +41,7 @@ def objective(model: Any, X: np.ndarray, y: np.ndarray, v: np.ndarray | None, al
 SHAPES = [(200, 12), (60, 60), (30, 90), (500, 450)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])
@@ -124,6 +125,7 @@ def test_no_penalty_is_least_squares(learner: Any) -> None:
     assert_allclose(learner(alpha=1e-10).fit(X, y).coef_, plain.coef_, rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("fit_intercept", [False, True])

@@ -113,6 +113,7 @@ def objective(n_classes: int, *, pieces: int = 3) -> tuple[Objective, np.ndarray
     return plain, rng.normal(size=(n_classes - 1, 4)), (X, codes, v, basis, penalty)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 def test_derivatives_are_those_of_automatic_differentiation(n_classes: int) -> None:
     jax = pytest.importorskip("jax")
@@ -124,8 +125,8 @@ def test_derivatives_are_those_of_automatic_differentiation(n_classes: int) -> N
             chances = jax.nn.log_softmax(X @ V.T @ basis.T, axis=1)
             return -(v * chances[np.arange(31), codes]).sum() + 0.5 * (penalty * V**2).sum()
 
-        value, gradient = jax.value_and_grad(by_jax)(coef)
-        hessian = np.asarray(jax.hessian(by_jax)(coef)).reshape(coef.size, coef.size)
+        value, gradient = jax.jit(jax.value_and_grad(by_jax))(coef)
+        hessian = np.asarray(jax.jit(jax.hessian(by_jax))(coef)).reshape(coef.size, coef.size)
     ours = plain.value_gradient(coef)
     assert_allclose(ours[0], float(value), rtol=1e-13)
     assert_allclose(ours[1], np.asarray(gradient), atol=1e-14)

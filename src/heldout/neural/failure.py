@@ -11,7 +11,7 @@ import numpy as np
 
 from heldout.neural.layers.base import Array, Key, Layer, Params, State
 from heldout.neural.layers.containers import Sequential
-from heldout.neural.program import Carried, Outcome, Rows, batch_of, order_and_key, read, rows_at
+from heldout.neural.program import Carried, Outcome, Rows, batch_of, keys_of, order_of, read, rows_at
 from heldout.words import number
 
 if TYPE_CHECKING:
@@ -51,9 +51,10 @@ def find_failure(
     broken = made - 1  # the step whose loss is not finite, counted from 0 in this chunk
     before = trainer.run(start, chunk, n, rates, broken, tag).carried
     size = plan.batch_size
-    order, for_layers = order_and_key(np.uint32(plan.seed), np.int32(tag), n, len(chunk.w))
+    drawn_by = np.uint32(plan.seed), np.int32(tag)
+    order = order_of(*drawn_by, np.int32(n), len(chunk.w))
     batch = chunk if size >= n else rows_at(chunk, batch_of(order, np.int32(broken), size, n))
-    key = jax.random.fold_in(for_layers, broken) if trainer.network.random else None
+    key = jax.random.fold_in(keys_of(*drawn_by)[1], broken) if trainer.network.random else None
     x = read(batch.x, trainer.scaling, batch.w.dtype)
     epoch = tag // len(trainer.source.chunk_sizes())
     total = epoch * trainer.steps_per_epoch() + done + broken + 1

@@ -24,7 +24,7 @@ from heldout.neural.history import BETTER_HIGH, Epoch, History
 from heldout.neural.layers.base import Layer, Params, State
 from heldout.neural.losses import Loss
 from heldout.neural.optimizers import Optimizer
-from heldout.neural.program import Carried, Outcome, Recipe, Rows, Scaling, Sums, judge, memory_of, run_epoch
+from heldout.neural.program import Carried, Outcome, Recipe, Rows, Scaling, Sums, judge, memory_of, order_of, run_epoch
 from heldout.neural.schedules import Constant, Plateau, Schedule
 from heldout.neural.source import Source
 
@@ -207,13 +207,13 @@ class Trainer:
         plan = self.plan
         size = None if plan.batch_size >= n else plan.batch_size
         recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, plan.l1 > 0.0 or plan.l2 > 0.0)
-        dtype = chunk.w.dtype
+        dtype, seed, number = chunk.w.dtype, np.uint32(plan.seed), np.int32(tag)
         if takes_over(recipe, start.params, chunk):
             from heldout.neural.chain.epoch import run_chain  # Numba is imported where it is needed
 
             penalties = np.array([plan.l1, plan.l2])
-            seed = np.uint32(plan.seed), np.int32(tag)
-            return run_chain(recipe, start, chunk, n, self.scaling, rates[:steps], penalties, *seed)
+            return run_chain(recipe, start, chunk, n, self.scaling, rates[:steps], penalties, seed, number)
+        order = None if size is None else order_of(seed, number, np.int32(n), len(chunk.w))
         rates = np.concatenate([rates, np.zeros(-len(rates) % GRAIN)])  # few lengths are compiled for
         penalties = np.array([plan.l1, plan.l2], dtype)
         outcome: Outcome = run_epoch(
@@ -221,12 +221,13 @@ class Trainer:
             start,
             chunk,
             np.int32(n),
+            order,
             self.scaling,
             rates.astype(dtype),
             penalties,
             np.int32(steps),
-            np.uint32(plan.seed),
-            np.int32(tag),
+            seed,
+            number,
         )
         return outcome
 
