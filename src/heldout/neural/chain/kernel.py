@@ -26,6 +26,7 @@ from heldout.neural.native.tiles import (
     TALL,
     WIDE,
     add_at,
+    compiled_up,
     flush_tiny,
     multiply_tile,
     wait_for,
@@ -153,12 +154,7 @@ def _read_row(x: Array, row: int, scaling: Array, into: Array) -> None:
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _panels(width: int) -> int:
-    return (width + WIDE - 1) // WIDE
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _tall(height: int) -> int:
-    return (height + TALL - 1) // TALL * TALL
+    return compiled_up(width, WIDE) // WIDE  # type: ignore[no-any-return]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -170,7 +166,7 @@ def _forward(
     inputs, stride, at = layers[layer, INPUTS], layers[layer, STRIDE], layers[layer, ROWS]
     outputs, out_stride, out_at = layers[layer + 1, INPUTS], layers[layer + 1, STRIDE], layers[layer + 1, ROWS]
     for panel in range(start, stop):
-        columns = layers[layer, WEIGHTS] + panel * _tall(inputs) * WIDE
+        columns = layers[layer, WEIGHTS] + panel * compiled_up(inputs, TALL) * WIDE
         for i in range(low, high, TALL):
             place = out_at + i * out_stride + panel * WIDE
             multiply_tile(
@@ -296,7 +292,7 @@ def _update(
     """This thread's part of a layer's weights: ∇W = aᵀ δ tile by tile, and each tile's step at once."""
     inputs, stride, at = layers[layer, INPUTS], layers[layer, STRIDE], layers[layer, ROWS]
     outputs, out_stride, out_at = layers[layer + 1, INPUTS], layers[layer + 1, STRIDE], layers[layer + 1, ROWS]
-    height, panels = _tall(inputs) // TALL, _panels(outputs)
+    height, panels = compiled_up(inputs, TALL) // TALL, _panels(outputs)
     low, high = panels * part // parts * height, panels * (part + 1) // parts * height
     if layer > 0:  # whose weights are shared in smaller pieces
         low, high = panels * height * part // parts, panels * height * (part + 1) // parts

@@ -13,7 +13,7 @@ from heldout.neural.chain import kernel
 from heldout.neural.chain.links import Link
 from heldout.neural.layers.activations import LeakyReLU, ReLU, Sigmoid, Tanh
 from heldout.neural.layers.base import Params
-from heldout.neural.native.tiles import LANES, LINE, TALL, WIDE
+from heldout.neural.native.tiles import LANES, LINE, TALL, WIDE, up
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -104,11 +104,6 @@ class Layout:
         for link, layer, (p, m) in zip(self._links, self.layers, itertools.pairwise(self._widths), strict=False):
             start, end = layer[kernel.WEIGHTS], layer[kernel.BIASES]
             yield link.name, flat[start:end].reshape(-1, up(p, TALL), WIDE), flat[end : end + m], (p, m)
-
-
-def up(number: int, grain: int) -> int:
-    """The next multiple of `grain`."""
-    return -(-number // grain) * grain
 
 
 def aligned(count: int) -> Array:

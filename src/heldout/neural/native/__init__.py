@@ -1,2 +1,5 @@
-"""Kernels of our own that XLA's programs on the CPU call: tiles.py (products) -> handler.py (how XLA calls and lends
-threads) -> correlation.py (what convolutions are made of)."""
+"""Kernels of our own that XLA's programs on the CPU call.
+
+tiles.py (products in registers) and functions.py (exponentials) -> handler.py (how XLA calls, and lends its threads) ->
+correlation.py (convolutions) and recurrence.py (recurrent layers).
+"""

@@ -8,9 +8,7 @@ ends of rows, where the kernel would reach into the next row, are worked out too
 
 from __future__ import annotations
 
-import functools
 import os
-import threading
 from typing import Any, TypeAlias
 
 import jax
@@ -25,12 +23,13 @@ from heldout.neural.native.handler import (
     end,
     load_word,
     next_part,
+    numbers,
     numbers_at,
     register,
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, multiply_tile
+from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, compiled_up, multiply_tile, up
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -46,15 +45,15 @@ PARTS, ROOM, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, ABOVE, LEFT, OUT_HEI
 
 def correlate(x: Array, weights: Array, before: Pair, out: Pair) -> Array:
     """`x` (n, H, W, C) ⋆ `weights` (h, w, C, F): (n, *out, F); zeros `before`, and behind as many as that takes."""
-    _register()
+    register(heldout_correlate=_serve_correlate, heldout_weigh=_serve_weigh)
     down, across, channels, filters = weights.shape
     form = _form(x, (down, across), before, out, filters, MOST_PARTS)
-    padded = _up(filters, WIDE)
+    padded = up(filters, WIDE)
     wide = jnp.pad(weights, ((0, 0), (0, 0), (0, 0), (0, padded - filters)))
     panels = wide.reshape(down, across * channels, -1, WIDE).transpose(2, 0, 1, 3)
     z, _ = jax.ffi.ffi_call(
         "heldout_correlate",
-        (_form_of(x.shape[0], *out, filters), _form_of(form[ROOM], sum(_room(form, TALL)))),
+        (numbers(x.shape[0], *out, filters), numbers(form[ROOM], sum(_room(form, TALL)))),
         vmap_method="sequential",
     )(form, x, panels)
     return z
@@ -62,16 +61,16 @@ def correlate(x: Array, weights: Array, before: Pair, out: Pair) -> Array:
 
 def weigh(x: Array, delta: Array, kernel: Pair, before: Pair) -> Array:
     """The gradient by the weights (*kernel, C, F), from `x` (n, H, W, C) and `delta` (n, H', W', F)."""
-    _register()
+    register(heldout_correlate=_serve_correlate, heldout_weigh=_serve_weigh)
     (down, across), channels, (_, height, width, filters) = kernel, x.shape[3], delta.shape
-    padded, tall = _up(filters, WIDE), _up(across * channels, TALL)
+    padded, tall = up(filters, WIDE), up(across * channels, TALL)
     most = min(max(PARTIAL // (padded * down * tall), LEAST_PARTS), MOST_PARTS)
     form = _form(x, kernel, before, (height, width), filters, most)
     parts, _ = jax.ffi.ffi_call(
         "heldout_weigh",
         (
-            _form_of(form[PARTS], padded // WIDE, down, tall, WIDE),
-            _form_of(form[ROOM], sum(_room(form, 1))),
+            numbers(form[PARTS], padded // WIDE, down, tall, WIDE),
+            numbers(form[ROOM], sum(_room(form, 1))),
         ),
         vmap_method="sequential",
     )(form, x, delta)
@@ -85,24 +84,12 @@ def _form(x: Array, kernel: Pair, before: Pair, out: Pair, filters: int, most: i
     return np.array([parts, room, *x.shape, *kernel, *before, *out, filters], np.int32)
 
 
-def _form_of(*shape: int) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(tuple(map(int, shape)), np.dtype(np.float32))  # type: ignore[no-untyped-call]
-
-
 def _room(form: Any, grain: int) -> Pair:
     """How many numbers a thread needs for an image between its zeros, and for an output."""
     width = int(form[OUT_WIDTH] + form[ACROSS] - 1)
-    pixels = _up(int(form[OUT_HEIGHT]) * width, grain)
+    pixels = up(int(form[OUT_HEIGHT]) * width, grain)
     image = (pixels + (int(form[DOWN]) - 1) * width + int(form[ACROSS])) * int(form[CHANNELS]) + TALL
-    return _up(image, LANES), pixels * _up(int(form[FILTERS]), WIDE)
-
-
-def _up(number: int, grain: int) -> int:
-    """The next multiple of `grain`."""
-    return -(-number // grain) * grain
-
-
-_up_compiled = njit(**COMPILED)(_up)
+    return up(image, LANES), pixels * up(int(form[FILTERS]), WIDE)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -112,9 +99,9 @@ def _correlate_part(part: int, thread: int, addresses: int) -> None:
     images, channels, filters = whole_at(form, IMAGES), whole_at(form, CHANNELS), whole_at(form, FILTERS)
     down, across = whole_at(form, DOWN), whole_at(form, ACROSS)
     height, width = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH)
-    row_pixels, terms, padded = width + across - 1, across * channels, _up_compiled(filters, WIDE)
-    pixels = _up_compiled(height * row_pixels, TALL)
-    image_room = _up_compiled((pixels + (down - 1) * row_pixels + across) * channels + TALL, LANES)
+    row_pixels, terms, padded = width + across - 1, across * channels, compiled_up(filters, WIDE)
+    pixels = compiled_up(height * row_pixels, TALL)
+    image_room = compiled_up((pixels + (down - 1) * row_pixels + across) * channels + TALL, LANES)
     room = image_room + pixels * padded
     x = numbers_at(load_word(addresses + 8), images * whole_at(form, HEIGHT) * whole_at(form, WIDTH) * channels)
     weights = numbers_at(load_word(addresses + 16), padded * down * terms)
@@ -148,9 +135,9 @@ def _weigh_part(part: int, thread: int, addresses: int) -> None:
     images, channels, filters = whole_at(form, IMAGES), whole_at(form, CHANNELS), whole_at(form, FILTERS)
     down, across = whole_at(form, DOWN), whole_at(form, ACROSS)
     height, width = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH)
-    row_pixels, padded, tall = width + across - 1, _up_compiled(filters, WIDE), _up_compiled(across * channels, TALL)
+    row_pixels, padded, tall = width + across - 1, compiled_up(filters, WIDE), compiled_up(across * channels, TALL)
     pixels = height * row_pixels
-    image_room = _up_compiled((pixels + (down - 1) * row_pixels + across) * channels + TALL, LANES)
+    image_room = compiled_up((pixels + (down - 1) * row_pixels + across) * channels + TALL, LANES)
     room = image_room + pixels * padded
     x = numbers_at(load_word(addresses + 8), images * whole_at(form, HEIGHT) * whole_at(form, WIDTH) * channels)
     delta = numbers_at(load_word(addresses + 16), images * height * width * filters)
@@ -220,18 +207,3 @@ def _serve_correlate(frame: int) -> int:
 
 def _serve_weigh(frame: int) -> int:
     return serve(frame, 3, 2, _address_of_weigh())  # type: ignore[no-any-return]
-
-
-_registering = threading.Lock()
-
-
-@functools.cache
-def _registered() -> bool:
-    register("heldout_correlate", _serve_correlate)
-    register("heldout_weigh", _serve_weigh)
-    return True
-
-
-def _register() -> None:
-    with _registering:
-        _registered()

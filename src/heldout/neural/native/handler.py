@@ -8,10 +8,12 @@ and so does the caller, so that the work is done even where XLA's threads are al
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.core import cgutils
@@ -34,11 +36,23 @@ METADATA_ASKED = 1  # the type of the extension by which XLA asks for the versio
 NEXT, DONE, HOLDERS, ARRIVED, PARTS, ADDRESSES = 0, 8, 16, 24, 32, 40
 
 
-def register(name: str, handler: Callable[[int], int]) -> None:
-    """Let XLA's programs call a function, which is compiled for it, by this name."""
-    compiled = cfunc(types.int64(types.int64), cache=True)(handler)
-    address = jax.ffi.pycapsule(compiled.address)  # type: ignore[no-untyped-call]
-    jax.ffi.register_ffi_target(name, address, platform="cpu")
+_registering, _registered = threading.Lock(), set[str]()
+
+
+def register(**handlers: Callable[[int], int]) -> None:
+    """Let XLA's programs call functions, which are compiled for it, by these names; once in a process."""
+    with _registering:
+        for name, handler in handlers.items():
+            if name not in _registered:
+                compiled = cfunc(types.int64(types.int64), cache=True)(handler)
+                address = jax.ffi.pycapsule(compiled.address)  # type: ignore[no-untyped-call]
+                jax.ffi.register_ffi_target(name, address, platform="cpu")
+                _registered.add(name)
+
+
+def numbers(*shape: int) -> jax.ShapeDtypeStruct:
+    """The form of a result: single-precision numbers."""
+    return jax.ShapeDtypeStruct(tuple(map(int, shape)), np.dtype(np.float32))  # type: ignore[no-untyped-call]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]

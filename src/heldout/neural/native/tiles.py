@@ -21,6 +21,14 @@ CONTRACT = ("contract",)
 COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False, "error_model": "numpy"}
 
 
+def up(number: int, grain: int) -> int:
+    """The next multiple of `grain`."""
+    return -(-number // grain) * grain
+
+
+compiled_up = njit(**COMPILED)(up)
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def multiply_tile(
     typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,

@@ -1,0 +1,55 @@
+"""Exponential functions that LLVM turns into vectors, for loops over arrays of single-precision numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from heldout.neural.native.tiles import COMPILED
+
+LOG2_E = np.float32(1.4426950408889634)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # together ln 2; the first in few bits
+SMALLEST = np.float32(-87.0)  # whose exponential is still a normal number
+ONE, TWO = np.float32(1.0), np.float32(2.0)
+C2, C3, C4, C5, C6, C7 = (np.float32(1.0 / value) for value in (2, 6, 24, 120, 720, 5040))
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def sigmoid(z: Any) -> Any:
+    """1 / (1 + e^-z)."""
+    scale, series = _exp_of(-abs(z))
+    t = scale * series + scale
+    return (ONE if z >= np.float32(0.0) else t) / (ONE + t)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def tanh(z: Any) -> Any:
+    """(1 - e^-2z) / (1 + e^-2z), to the last digits near 0 too."""
+    scale, series = _exp_of(-TWO * abs(z))
+    t = scale * series + (scale - ONE)  # e^-2|z| - 1
+    size = -t / (t + TWO)
+    return size if z >= np.float32(0.0) else -size
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _exp_of(z: Any) -> tuple[Any, Any]:
+    """2^n, and e^r - 1 by its series, so that e^z = 2^n e^r with r the nearest to 0; for z of 0 or less."""
+    z = max(z, SMALLEST)
+    n = np.floor(z * LOG2_E + np.float32(0.5))
+    r = (z - n * LN2_HIGH) - n * LN2_LOW
+    series = r + r * r * (C2 + r * (C3 + r * (C4 + r * (C5 + r * (C6 + r * C7)))))
+    return _float_of((np.int32(n) + np.int32(127)) << np.int32(23)), series
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_of(typing_context: Any, bits: Any) -> Any:
+    """The single-precision number of these bits."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(builder.trunc(arguments[0], ir.IntType(32)), ir.FloatType())
+
+    return types.float32(types.int64), code
