@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
-from heldout.neural.layers.base import Array, Key, Layer, Params, State, kind_of
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State, kind_of
 from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
 
 
@@ -29,7 +29,9 @@ class Node:
     state: State
     key: Key
     x: Array
+    mask: Mask
     y: Array
+    mask_after: Mask
     inner: dict[str, Node]
 
     @property
@@ -68,24 +70,34 @@ Passed: TypeAlias = tuple[Params, Array, list[Step]]  # gradients by the weights
 
 
 def forward(
-    layer: Layer, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None, name: str = ""
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Array,
+    mask: Mask = None,
+    *,
+    train: bool = False,
+    key: Key = None,
+    name: str = "",
 ) -> Node:
     """The outputs of `layer` and of all layers in it for a batch `x`; they are those of `layer.apply`."""
     inner: dict[str, Node] = {}
-    y = x
+    y, left = x, mask
     for i, (own, part) in enumerate(parts_of(layer).items()):
         drawn = jax.random.fold_in(key, i) if train and part.random and key is not None else None
         path = f"{name}.{own}" if name else own
-        given = y if type(layer) is Sequential else x
-        inner[own] = forward(part, params.get(own, {}), state.get(own, {}), given, train=train, key=drawn, name=path)
-        y = inner[own].y
+        given = (y, left) if type(layer) is Sequential else (x, mask)
+        inner[own] = forward(part, params.get(own, {}), state.get(own, {}), *given, train=train, key=drawn, name=path)
+        y, left = inner[own].y, inner[own].mask_after
     if not inner:
-        y, _ = layer.apply(params, state, x, train=train, key=key)
+        y, _, left = layer.apply_masked(params, state, x, mask, train=train, key=key)
     elif isinstance(layer, Residual):
         y = inner["layer"].y + (inner["shortcut"].y if "shortcut" in inner else x)
+        left = inner["layer"].mask_after
     elif isinstance(layer, Parallel):
         y = JOINS[layer.join]([node.y for node in inner.values()])
-    return Node(name, layer, params, state, key, x, y, inner)
+        left = next(iter(inner.values())).mask_after
+    return Node(name, layer, params, state, key, x, mask, y, left, inner)
 
 
 def parts_of(layer: Layer) -> dict[str, Layer]:
@@ -99,7 +111,16 @@ def backward(node: Node, delta: Array, *, train: bool = False) -> Passed:
 
 
 def _through_layer(node: Node, delta: Array, train: bool) -> Passed:
-    gradients, by_x = node.layer.backward(node.params, node.state, node.x, delta, train=train, key=node.key)
+    layer = node.layer
+    if node.mask is None or layer.by_step:
+        gradients, by_x = layer.backward(node.params, node.state, node.x, delta, train=train, key=node.key)
+    else:
+        _, pull = jax.vjp(
+            lambda p, x: layer.apply_masked(p, node.state, x, node.mask, train=train, key=node.key)[0],
+            node.params,
+            node.x,
+        )
+        gradients, by_x = pull(delta)
     _check_shapes(node, gradients, by_x)
     return gradients, by_x, [Step.of(node, delta, by_x, gradients)]
 
