@@ -17,6 +17,7 @@ from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State, kind_of
 from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
+from heldout.neural.layers.recurrent import Recurrent
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +42,15 @@ class Node:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "z", "output", "delta", "passed", "gradients"],
+    data_fields=["params", "z", "output", "delta", "passed", "gradients", "times"],
     meta_fields=["name", "layer"],
 )
 @dataclass(frozen=True, eq=False)
 class Step:
     """A layer after the backward pass: its weights and output, δ by the output, δ by the input, its own gradients.
 
-    `z` is the input of an activation, None for other layers; a container has no weights of its own.
+    `z` is the input of an activation, None for other layers; a container has no weights of its own. `times` is of a
+    recurrent layer: norms through time (T, 2), by recursion.
     """
 
     name: str
@@ -59,11 +61,13 @@ class Step:
     delta: Array
     passed: Array
     gradients: Params
+    times: dict[str, Array]
 
     @classmethod
-    def of(cls, node: Node, delta: Array, passed: Array, gradients: Params) -> Step:
+    def of(cls, node: Node, delta: Array, passed: Array, gradients: Params, times: dict[str, Array]) -> Step:
         z = node.x if isinstance(node.layer, Activation) else None
-        return cls(node.called, node.layer, {} if node.inner else node.params, z, node.y, delta, passed, gradients)
+        params = {} if node.inner else node.params
+        return cls(node.called, node.layer, params, z, node.y, delta, passed, gradients, times)
 
 
 Passed: TypeAlias = tuple[Params, Array, list[Step]]  # gradients by the weights, by the input, steps in forward order
@@ -122,7 +126,10 @@ def _through_layer(node: Node, delta: Array, train: bool) -> Passed:
         )
         gradients, by_x = pull(delta)
     _check_shapes(node, gradients, by_x)
-    return gradients, by_x, [Step.of(node, delta, by_x, gradients)]
+    times: dict[str, Array] = {}
+    if isinstance(layer, Recurrent):
+        times = layer.norms_through_time(node.params, node.x, node.mask, delta, train=train, key=node.key)
+    return gradients, by_x, [Step.of(node, delta, by_x, gradients, times)]
 
 
 def _through_chain(node: Node, delta: Array, train: bool) -> Passed:
@@ -139,7 +146,7 @@ def _through_shortcut(node: Node, delta: Array, train: bool) -> Passed:
     """y = g(x) + f(x): both get δ, and their gradients by x are added; without g, δ itself is."""
     gradients, by_x, steps = _through_each(node, dict.fromkeys(node.inner, delta), train)
     by_x = by_x if "shortcut" in node.inner else by_x + delta
-    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {})]
+    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {}, {})]
 
 
 def _through_branches(node: Node, delta: Array, train: bool) -> Passed:
@@ -148,7 +155,7 @@ def _through_branches(node: Node, delta: Array, train: bool) -> Passed:
     _, pull = jax.vjp(join, [inner.y for inner in node.inner.values()])
     (deltas,) = pull(delta)
     gradients, by_x, steps = _through_each(node, dict(zip(node.inner, deltas, strict=True)), train)
-    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {})]
+    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {}, {})]
 
 
 def _through_each(node: Node, deltas: dict[str, Array], train: bool) -> Passed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from heldout.errors import InputError
-from heldout.neural.layers.base import Array, Key, Mask, Params, SequenceLayer, Shape, State, shape_text
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class Masking(SequenceLayer):
         there = ~jnp.isnan(x).all(axis=-1)
         there = there if mask is None else there & mask
         return jnp.where(there[..., None], x, 0.0), state, there
+
+
+def reads_padding(layer: Layer) -> bool:
+    """Whether a network begins with `Masking`, so that rows may hold NaN."""
+    while getattr(layer, "layers", ()) and isinstance(layer.layers, tuple):  # type: ignore[attr-defined]
+        layer = layer.layers[0]  # type: ignore[attr-defined]
+    return isinstance(layer, Masking)
 
 
 def check_steps(layer: SequenceLayer, in_shape: Shape) -> Shape:

@@ -121,8 +121,12 @@ class Way(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recur(way: Way, drive: Arrays, weights: Weights, mask: Array | None) -> Array:
-    """The states h (T, n, m) from a memory of 0, for `drive` (T, n, m) of each gate and `mask` (T, n, 1)."""
+def recur(way: Way, drive: Arrays, weights: Weights, mask: Array | None, watch: Array | None) -> Array:
+    """The states h (T, n, m) from a memory of 0, for `drive` (T, n, m) of each gate and `mask` (T, n, 1).
+
+    `watch` (T, 2) changes nothing, and what is given back for it is no gradient: it is the norms of the gradient by the
+    memory after each step, and of what of it is handed on to the memory before, never cut off.
+    """
     return _run(way, drive, weights, mask)[0]
 
 
@@ -143,22 +147,13 @@ def _run(way: Way, drive: Arrays, weights: Weights, mask: Array | None) -> tuple
     return states, kept
 
 
-def _forward(way: Way, drive: Arrays, weights: Weights, mask: Array | None) -> tuple[Array, Any]:
+def _forward(way: Way, drive: Arrays, weights: Weights, mask: Array | None, watch: Array | None) -> tuple[Array, Any]:
     states, kept = _run(way, drive, weights, mask)
-    return states, (states, kept, weights, mask)
+    return states, (states, kept, weights, mask, watch)
 
 
-def _backward(way: Way, kept: Any, upstream: Array) -> tuple[Arrays, Weights, None]:
-    by_drive, by_weights, _ = through_time(way, kept, upstream)
-    return by_drive, by_weights, None
-
-
-recur.defvjp(_forward, _backward)
-
-
-def through_time(way: Way, everything: Any, upstream: Array) -> tuple[Arrays, Weights, Array]:
-    """The gradients by drive, by weights, and by the state after each step with all that comes of it (T, n, m)."""
-    states, kept, weights, mask = everything
+def _backward(way: Way, everything: Any, upstream: Array) -> tuple[Arrays, Weights, None, Array | None]:
+    states, kept, weights, mask, watch = everything
     cell = CELLS[way.cell]
     transposed = tuple(weights["recurrent"][k].T for k in range(cell.gates))
 
@@ -171,20 +166,29 @@ def through_time(way: Way, everything: Any, upstream: Array) -> tuple[Arrays, We
         before = (before[0] + through, *before[1:])
         if there is not None:
             before = tuple(one + jnp.where(there, 0.0, held) for one, held in zip(before, gradients, strict=True))
+        norms = None if watch is None else jnp.stack([_norm(gradients), _norm(before)])
         if passes is not None:
             before = tuple(one * passes for one in before)
-        return before, (by_drive, by_products, gradients[0])
+        return before, (by_drive, by_products, norms)
 
-    steps = (upstream, kept, mask, _passes(way, len(states), states.dtype))
+    passes = None if watch is not None else _passes(way, len(states), states.dtype)
+    steps = (upstream, kept, mask, passes)
     zeros = jnp.zeros_like(states[0])
-    _, (by_drive, by_products, flow) = jax.lax.scan(step, (zeros,) * cell.memories, steps, reverse=not way.reverse)
+    _, (by_drive, by_products, norms) = jax.lax.scan(step, (zeros,) * cell.memories, steps, reverse=not way.reverse)
     before = jnp.concatenate([states[1:], zeros[None]] if way.reverse else [zeros[None], states[:-1]])
     rows = before.reshape(-1, before.shape[-1])
     products = [delta.reshape(rows.shape) for delta in by_products]
     by_weights = {"recurrent": jnp.stack([rows.T @ delta for delta in products])}
     if "recurrent_bias" in weights:
         by_weights["recurrent_bias"] = products[2].sum(axis=0)
-    return by_drive, by_weights, flow
+    return by_drive, by_weights, None, norms
+
+
+recur.defvjp(_forward, _backward)
+
+
+def _norm(arrays: Arrays) -> Array:
+    return jnp.sqrt(sum(jnp.square(array).sum() for array in arrays))
 
 
 def _passes(way: Way, count: int, dtype: Any) -> Array | None:

@@ -52,8 +52,8 @@ class Recurrent(SequenceLayer):
         return self.dropout > 0.0 and self.layers > 1
 
     @property
-    def _sides(self) -> dict[str, bool]:
-        return SIDES if self.bidirectional else {"forward": False}
+    def _sides(self) -> tuple[str, ...]:
+        return tuple(SIDES) if self.bidirectional else ("forward",)
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         (*_, width) = self.out_shape(in_shape)
@@ -93,14 +93,22 @@ class Recurrent(SequenceLayer):
     def apply_masked(
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
+        return self._followed(params, state, x, mask, {}, train, key)
+
+    def _followed(
+        self, params: Params, state: State, x: Array, mask: Mask, watches: dict[str, Array], train: bool, key: Key
+    ) -> tuple[Array, State, Mask]:
         there = None if mask is None else mask.T[..., None]  # (T, n, 1)
         x = jnp.swapaxes(x, 0, 1)  # (T, n, C)
         sides: dict[str, Array] = {}
         for number in range(self.layers):
             if number and train and self.random:
                 x = self._dropped(x, None if key is None else jax.random.fold_in(key, number))
-            own = params[f"layer_{number + 1}"]
-            sides = {side: self._states(own[side], x, there, reverse) for side, reverse in self._sides.items()}
+            name = f"layer_{number + 1}"
+            sides = {
+                side: self._states(params[name][side], x, there, SIDES[side], watches.get(f"{name}.{side}"))
+                for side in self._sides
+            }
             x = jnp.concatenate(list(sides.values()), axis=-1) if self.bidirectional else sides["forward"]
         if self.return_sequences:
             x = x if there is None else jnp.where(there, x, 0.0)
@@ -108,10 +116,27 @@ class Recurrent(SequenceLayer):
         ends = [states[0 if SIDES[side] else -1] for side, states in sides.items()]
         return jnp.concatenate(ends, axis=-1), state, None
 
-    def _states(self, params: Params, x: Array, there: Array | None, reverse: bool) -> Array:
+    def _states(self, params: Params, x: Array, there: Array | None, reverse: bool, watch: Array | None) -> Array:
         """The states of one layer in one direction (T, n, m)."""
         weights = {name: params[name] for name in ("recurrent", "recurrent_bias") if name in params}
-        return recur(Way(self._cell, reverse, self.truncation), drive_of(params, x), weights, there)
+        return recur(Way(self._cell, reverse, self.truncation), drive_of(params, x), weights, there, watch)
+
+    def norms_through_time(
+        self, params: Params, x: Array, mask: Mask, upstream: Array, *, train: bool = False, key: Key = None
+    ) -> dict[str, Array]:
+        """The norms of the gradient by the memory after each step, and of what of it reaches the memory before (T, 2).
+
+        One array for each recursion, "layer_1.forward", its steps in the order of the sequence. `upstream` is the
+        loss's gradient by the layer's output.
+        """
+        watches = {
+            f"layer_{number + 1}.{side}": jnp.zeros((x.shape[1], 2), x.dtype)
+            for number in range(self.layers)
+            for side in self._sides
+        }
+        _, pull = jax.vjp(lambda watches: self._followed(params, {}, x, mask, watches, train, key)[0], watches)
+        norms: dict[str, Array] = pull(upstream)[0]
+        return norms
 
     def _dropped(self, x: Array, key: Key) -> Array:
         if not self.variational:
