@@ -16,6 +16,8 @@ from heldout.neural.backprop import Backpropagation
 from heldout.neural.layers import (
     ELU,
     GELU,
+    LSTM,
+    RNN,
     BatchNorm,
     Dense,
     Dropout,
@@ -24,6 +26,7 @@ from heldout.neural.layers import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    Masking,
     Maxout,
     Parallel,
     ReLU,
@@ -349,3 +352,48 @@ def test_state_and_weights_stay_as_they_are() -> None:
     before = jax.tree.map(np.copy, (params, state))
     backprop(network, params, *rows(5, 2, 3), state=state, train=True)
     jax.tree.map(assert_array_equal, before, (params, state))
+
+
+@pytest.mark.parametrize(("scale", "code"), [(0.5, "H405"), (3.0, "H406"), (1.0, None)])
+def test_gradients_through_time(scale: float, code: str | None) -> None:
+    """Of h_t = h_{t-1} R, with R a rotation times a number, its powers are left; padding hands on all."""
+    network = Sequential(Masking(), RNN(2, activation="relu"), Dense(1))
+    turn = scale * np.eye(2)[None]
+    inner = {"weights": np.ones((1, 1, 2)), "recurrent": turn, "bias": np.full(2, 1e-3)}
+    params = {
+        "rnn_1": {"layer_1": {"forward": inner}},
+        "dense_1": {"weights": np.ones((2, 1)), "bias": np.zeros(1)},
+    }
+    X, y = np.ones((4, 21, 1)), np.arange(4.0)
+    found = backprop(network, params, X, y, loss="squared_error")
+    left = found["rnn_1"].through_time["layer_1.forward"]
+    assert_allclose(left, scale ** np.arange(21.0), rtol=1e-12)
+    through = [finding for finding in found.findings if finding.code in ("H405", "H406")]
+    assert [finding.code for finding in through] == ([code] if code else [])
+    if code:
+        evidence = through[0].evidence
+        assert evidence["layer"] == "rnn_1" and evidence["recursion"] == "layer_1.forward"
+        assert evidence["steps"] == {"H405": 10, "H406": 7}[code] and f"after {evidence['steps']} of 20" in str(through)
+    X[:, 11:] = np.nan
+    left = backprop(network, params, X, y, loss="squared_error")["rnn_1"].through_time["layer_1.forward"]
+    assert_allclose(left, scale ** np.maximum(np.arange(21.0) - 10, 0.0), rtol=1e-12)
+    assert found.plot_through_time().to_dict()["mark"]["type"] == "line"
+
+
+def test_memory_through_time() -> None:
+    """An LSTM whose gates stand still hands the gradient by c on times f, in both directions and truncated too."""
+    network = Sequential(LSTM(1, bidirectional=True, truncation=2), Dense(1))
+    params, _ = made(network, (9, 1), double=True)
+    for side in params["lstm_1"]["layer_1"].values():
+        side["recurrent"] = np.zeros((4, 1, 1))
+        side["weights"] = np.zeros((4, 1, 1))
+        side["bias"] = np.array([0.0, 0.4, 1.0, 50.0])
+    X, y = rows(5, 9, 2)
+    found = backprop(network, params, X[:, :, None], y * 1.0, loss="squared_error")
+    f = 1 / (1 + np.exp(-0.4))
+    for left in found["lstm_1"].through_time.values():
+        assert_allclose(left[2:] / left[1:-1], f, rtol=1e-6)  # in the first step back h counts as well
+    with pytest.raises(InputError, match="no recurrent layer"):
+        backprop(
+            Dense(1), {"weights": np.ones((9, 1)), "bias": np.zeros(1)}, X, y, loss="squared_error"
+        ).plot_through_time()

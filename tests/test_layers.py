@@ -19,7 +19,10 @@ from heldout.neural import layers
 from heldout.neural.layers import (
     ELU,
     GELU,
+    GRU,
     LAYERS,
+    LSTM,
+    RNN,
     AdaptiveAveragePool,
     AveragePool1D,
     AveragePool2D,
@@ -38,6 +41,7 @@ from heldout.neural.layers import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    Masking,
     Maxout,
     MaxPool1D,
     MaxPool2D,
@@ -82,6 +86,10 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
     "GlobalAveragePool": lambda rng, row: GlobalAveragePool(),
     "GlobalMaxPool": lambda rng, row: GlobalMaxPool(),
     "AdaptiveAveragePool": lambda rng, row: AdaptiveAveragePool(int(rng.integers(1, 4))),
+    "Masking": lambda rng, row: Masking(),
+    "RNN": lambda rng, row: RNN(2, activation="relu"),
+    "LSTM": lambda rng, row: LSTM(2, layers=2, return_sequences=True),
+    "GRU": lambda rng, row: GRU(3, bidirectional=True, truncation=2),
     "Flatten": lambda rng, row: Flatten(),
     "Reshape": lambda rng, row: Reshape((*row[::-1], 1) if rng.integers(2) else (row[0], -1)),
     "Residual": lambda rng, row: Residual(
@@ -92,8 +100,9 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
         Dense(2), Sequential(Tanh(), Dense(2)), join=["concatenate", "sum", "mean", "product"][rng.integers(4)]
     ),
 }
-SLIDING = {kind for kind in MADE if "Conv" in kind or "Pool" in kind}  # in test_convolution.py and test_pooling.py
-CASES = [(kind, True) for kind in MADE if kind not in SLIDING]
+ELSEWHERE = {kind for kind in MADE if "Conv" in kind or "Pool" in kind}  # in test_convolution.py and test_pooling.py
+ELSEWHERE |= {"Masking", "RNN", "LSTM", "GRU"}  # in test_recurrent.py
+CASES = [(kind, True) for kind in MADE if kind not in ELSEWHERE]
 CASES += [(kind, False) for kind in ("Dropout", "BatchNorm", "Sequential")]
 
 
@@ -419,6 +428,13 @@ WRONG: list[tuple[Layer, tuple[int, ...], str]] = [
     (BatchNorm(), (), "BatchNorm needs rows"),
     (LayerNorm(float("nan")), (3,), "epsilon of LayerNorm is nan"),
     (LayerNorm(), (), "LayerNorm needs rows"),
+    (LSTM(0), (5, 2), "units of LSTM is 0"),
+    (GRU(2, layers=0), (5, 2), "layers of GRU is 0"),
+    (LSTM(2, truncation=0), (5, 2), "truncation of LSTM is 0"),
+    (LSTM(2, dropout=1.0), (5, 2), "dropout of LSTM is 1.0"),
+    (RNN(2), (5,), r"RNN takes sequences \(steps, channels\), not rows of shape \(5\)"),
+    (RNN(2, activation="tan"), (5, 2), r"There is no activation 'tan' of RNN. Did you mean 'tanh'"),
+    (Masking(), (5,), "Masking takes sequences"),
     (Reshape((2, 2)), (5,), "Reshape cannot arrange 5 numbers"),
     (Reshape((2, -1)), (5,), "a multiple of 2"),
     (Reshape((-1, -1)), (4,), "at most one is -1"),

@@ -15,9 +15,11 @@ from heldout.diagnose.base import Finding
 from heldout.errors import InputError, suggest
 from heldout.neural.choices import PRECISIONS
 from heldout.neural.layers.base import Key, Layer, Params, Shape, State, shape_text
+from heldout.neural.layers.masking import reads_padding
+from heldout.neural.layers.recurrent import SIDES
 from heldout.neural.losses import Loss, loss_of
 from heldout.neural.recursion import Passed, Step, backward, forward, shapes_of
-from heldout.neural.signals import LayerSignals, findings_of, units_of
+from heldout.neural.signals import LayerSignals, findings_of, left_through_time, units_of
 from heldout.printed import Printed, Sheet
 from heldout.words import number
 
@@ -34,7 +36,7 @@ class Backpropagation(Printed):
     layers : tuple of LayerSignals, in forward order; Residual and Parallel follow the layers inside them
     gradients : nested dict of arrays, of the mean loss by the weights, in the shape of `params`
     by_input : array (n, ...), of the mean loss by X
-    findings : tuple of Finding, H401 to H404; each names its layer in `evidence["layer"]`
+    findings : tuple of Finding, H401 to H406; each names its layer in `evidence["layer"]`
     """
 
     loss: float
@@ -75,6 +77,27 @@ class Backpropagation(Printed):
     def plot(self) -> Any:
         """An Altair chart of the norm of δ by layer, with a logarithmic axis."""
         return delta_plot({"norm of δ": self})
+
+    def plot_through_time(self) -> Any:
+        """An Altair chart of what is left of a gradient by steps back, for each recursion of the recurrent layers."""
+        import altair as alt
+
+        points = [
+            {"recursion": f"{layer.name}, {name}", "steps": steps, "left": float(value)}
+            for layer in self.layers
+            for name, left in layer.through_time.items()
+            for steps, value in enumerate(left)
+            if 0.0 < value < np.inf
+        ]
+        if not points:
+            raise InputError("There is no recurrent layer in this network.")
+        y = alt.Y("left:Q", scale=alt.Scale(type="log"), title="share of its norm that is left").axis(format=".0e")
+        return (
+            alt.Chart(alt.Data(values=points), title="A gradient on its way back through time")
+            .mark_line()
+            .encode(x=alt.X("steps:Q", title="steps back"), y=y, color=alt.Color("recursion:N", title=""))
+            .properties(width=520, height=280)
+        )
 
 
 def delta_plot(passes: dict[str, Backpropagation]) -> Any:
@@ -132,9 +155,11 @@ def backprop(
     The findings' rules: a norm of δ below a thousandth of that at the output (H401, vanishing) or above a thousand
     times it (H402, exploding; or outputs whose RMS is above a thousand times the input's); units of a rectifier that
     are off for all rows, more often than units are on for all (H403, dead); units of sigmoid or tanh whose slope is
-    below 5% of the steepest, 5% of them for all rows or a third of all values (H404, saturated). Their reasons are in
-    `heldout.neural.signals`. Of 1,000 random networks of 10 layers (He and ReLU, Xavier and tanh, widths from 16 to
-    256) on standardised rows none had a finding; the norms of δ lay between 0.04 and 2.6 times that of the last layer.
+    below 5% of the steepest, 5% of them for all rows or a third of all values (H404, saturated); less than a thousandth
+    of a gradient's norm, or more than a thousand times it, left on the way back through time (H405, H406). The
+    reasons are in `heldout.neural.signals`. Of 1,000 random networks of 10 layers (He and ReLU, Xavier and tanh, widths
+    from 16 to 256) on standardised rows none had a finding; the norms of δ lay between 0.04 and 2.6 times that of the
+    last layer.
 
     Parameters
     ----------
@@ -188,7 +213,7 @@ def backprop(
     ()
     """
     loss = loss_of(loss)
-    X = _checked_rows(X)
+    X = _checked_rows(X, network)
     kind = _precision(precision, params, X)
     with jax.enable_x64(kind == "double"):
         dtype = PRECISIONS[kind]
@@ -202,7 +227,7 @@ def backprop(
         x = jnp.asarray(X, dtype)
         value, delta, (gradients, by_x, steps) = _passes(network, loss, params, state, x, targets, weights, train, key)
         layers = tuple(map(_signals, steps))
-    findings = findings_of(layers, _norm(delta), _rms(X), float(value))
+    findings = findings_of(layers, _norm(delta), _rms(np.nan_to_num(X)), float(value))
     return Backpropagation(float(value), layers, jax.tree.map(np.asarray, gradients), np.asarray(by_x), findings)
 
 
@@ -234,6 +259,7 @@ def _signals(step: Step) -> LayerSignals:
         _norm(*jax.tree.leaves(step.params)) if weighted else np.nan,
         _norm(step.passed),
         None if step.z is None else units_of(step.layer, np.asarray(step.z)),
+        {name: left_through_time(np.asarray(norms), SIDES[name.split(".")[1]]) for name, norms in step.times.items()},
     )
 
 
@@ -253,11 +279,11 @@ def _precision(precision: str | None, params: Params, X: Array) -> str:
     return precision or ("double" if np.dtype(np.float64) in types else "single")
 
 
-def _checked_rows(X: ArrayLike) -> Array:
+def _checked_rows(X: ArrayLike, network: Layer) -> Array:
     X = np.asarray(X)
     if X.dtype.kind not in "fiub" or X.ndim < 2 or not len(X):
         raise InputError(f"X is rows of numbers (n, ...), not of shape {X.shape} and type {X.dtype}.")
-    if not np.isfinite(X).all():
+    if not (~np.isinf(X) if reads_padding(network) else np.isfinite(X)).all():
         raise InputError("X holds values that are not finite.")
     return X
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heldout.neural.layers.base import Array, Key, Layer, Params, State
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State
 from heldout.neural.layers.containers import Sequential
 from heldout.neural.program import Carried, Outcome, Rows, batch_of, keys_of, order_of, read, rows_at
 from heldout.words import number
@@ -58,14 +58,14 @@ def find_failure(
     x = read(batch.x, trainer.scaling, batch.w.dtype)
     epoch = tag // len(trainer.source.chunk_sizes())
     total = epoch * trainer.steps_per_epoch() + done + broken + 1
-    if not bool(jnp.isfinite(x).all()):
+    if bool(jnp.isinf(x).any()):  # what is no number is padding
         return Failure(total, None, "The inputs hold values too large for their type: rescale them.")
     layer = _first_infinite_weights(trainer.network, before.params) or _first_infinite_output(
         trainer.network, before.params, before.state, x, key
     )
     losses = np.asarray(outcome.losses[: max(broken, 1)], np.float64)
     rate = float(rates[min(broken, len(rates) - 1)])
-    largest = float(jnp.abs(x).max())
+    largest = float(jnp.nanmax(jnp.abs(x)))
     if largest > LARGE:
         return Failure(total, layer, f"Inputs are as large as {number(largest)}: standardise them.")
     course = f"the mini-batches' loss went from {number(float(losses[0]))} to {number(float(losses[-1]))} before it"
@@ -82,14 +82,18 @@ def _first_infinite_weights(network: Layer, params: Params) -> str | None:
     return None
 
 
-def _first_infinite_output(network: Layer, params: Params, state: State, x: Array, key: Key) -> str | None:
+def _first_infinite_output(
+    network: Layer, params: Params, state: State, x: Array, key: Key, mask: Mask = None
+) -> str | None:
     """The first layer of the chain whose output in training mode is not finite; the last where all are."""
     if not isinstance(network, Sequential):
         return None
     for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
         own = jax.random.fold_in(key, i) if layer.random and key is not None else None
-        x, _ = layer.apply(params.get(name, {}), state.get(name, {}), x, train=True, key=own)
+        given = params.get(name, {}), state.get(name, {}), x
+        before = mask
+        x, _, mask = layer.apply_masked(*given, mask, train=True, key=own)
         if not bool(jnp.isfinite(x).all()):
-            inner = _first_infinite_output(layer, params.get(name, {}), state.get(name, {}), x, own)
+            inner = _first_infinite_output(layer, *given, own, before)
             return f"{name}.{inner}" if inner else name
     return network.names[-1]

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
-from heldout.neural.layers.base import Array, Key, Layer, Params, State, kind_of
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State, kind_of
 from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
+from heldout.neural.layers.recurrent import Recurrent
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,9 @@ class Node:
     state: State
     key: Key
     x: Array
+    mask: Mask
     y: Array
+    mask_after: Mask
     inner: dict[str, Node]
 
     @property
@@ -39,14 +42,15 @@ class Node:
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["params", "z", "output", "delta", "passed", "gradients"],
+    data_fields=["params", "z", "output", "delta", "passed", "gradients", "times"],
     meta_fields=["name", "layer"],
 )
 @dataclass(frozen=True, eq=False)
 class Step:
     """A layer after the backward pass: its weights and output, δ by the output, δ by the input, its own gradients.
 
-    `z` is the input of an activation, None for other layers; a container has no weights of its own.
+    `z` is the input of an activation, None for other layers; a container has no weights of its own. `times` is of a
+    recurrent layer: norms through time (T, 2), by recursion.
     """
 
     name: str
@@ -57,35 +61,47 @@ class Step:
     delta: Array
     passed: Array
     gradients: Params
+    times: dict[str, Array]
 
     @classmethod
-    def of(cls, node: Node, delta: Array, passed: Array, gradients: Params) -> Step:
+    def of(cls, node: Node, delta: Array, passed: Array, gradients: Params, times: dict[str, Array]) -> Step:
         z = node.x if isinstance(node.layer, Activation) else None
-        return cls(node.called, node.layer, {} if node.inner else node.params, z, node.y, delta, passed, gradients)
+        params = {} if node.inner else node.params
+        return cls(node.called, node.layer, params, z, node.y, delta, passed, gradients, times)
 
 
 Passed: TypeAlias = tuple[Params, Array, list[Step]]  # gradients by the weights, by the input, steps in forward order
 
 
 def forward(
-    layer: Layer, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None, name: str = ""
+    layer: Layer,
+    params: Params,
+    state: State,
+    x: Array,
+    mask: Mask = None,
+    *,
+    train: bool = False,
+    key: Key = None,
+    name: str = "",
 ) -> Node:
     """The outputs of `layer` and of all layers in it for a batch `x`; they are those of `layer.apply`."""
     inner: dict[str, Node] = {}
-    y = x
+    y, left = x, mask
     for i, (own, part) in enumerate(parts_of(layer).items()):
         drawn = jax.random.fold_in(key, i) if train and part.random and key is not None else None
         path = f"{name}.{own}" if name else own
-        given = y if type(layer) is Sequential else x
-        inner[own] = forward(part, params.get(own, {}), state.get(own, {}), given, train=train, key=drawn, name=path)
-        y = inner[own].y
+        given = (y, left) if type(layer) is Sequential else (x, mask)
+        inner[own] = forward(part, params.get(own, {}), state.get(own, {}), *given, train=train, key=drawn, name=path)
+        y, left = inner[own].y, inner[own].mask_after
     if not inner:
-        y, _ = layer.apply(params, state, x, train=train, key=key)
+        y, _, left = layer.apply_masked(params, state, x, mask, train=train, key=key)
     elif isinstance(layer, Residual):
         y = inner["layer"].y + (inner["shortcut"].y if "shortcut" in inner else x)
+        left = inner["layer"].mask_after
     elif isinstance(layer, Parallel):
         y = JOINS[layer.join]([node.y for node in inner.values()])
-    return Node(name, layer, params, state, key, x, y, inner)
+        left = next(iter(inner.values())).mask_after
+    return Node(name, layer, params, state, key, x, mask, y, left, inner)
 
 
 def parts_of(layer: Layer) -> dict[str, Layer]:
@@ -99,9 +115,21 @@ def backward(node: Node, delta: Array, *, train: bool = False) -> Passed:
 
 
 def _through_layer(node: Node, delta: Array, train: bool) -> Passed:
-    gradients, by_x = node.layer.backward(node.params, node.state, node.x, delta, train=train, key=node.key)
+    layer = node.layer
+    if node.mask is None or layer.by_step:
+        gradients, by_x = layer.backward(node.params, node.state, node.x, delta, train=train, key=node.key)
+    else:
+        _, pull = jax.vjp(
+            lambda p, x: layer.apply_masked(p, node.state, x, node.mask, train=train, key=node.key)[0],
+            node.params,
+            node.x,
+        )
+        gradients, by_x = pull(delta)
     _check_shapes(node, gradients, by_x)
-    return gradients, by_x, [Step.of(node, delta, by_x, gradients)]
+    times: dict[str, Array] = {}
+    if isinstance(layer, Recurrent):
+        times = layer.norms_through_time(node.params, node.x, node.mask, delta, train=train, key=node.key)
+    return gradients, by_x, [Step.of(node, delta, by_x, gradients, times)]
 
 
 def _through_chain(node: Node, delta: Array, train: bool) -> Passed:
@@ -118,7 +146,7 @@ def _through_shortcut(node: Node, delta: Array, train: bool) -> Passed:
     """y = g(x) + f(x): both get δ, and their gradients by x are added; without g, δ itself is."""
     gradients, by_x, steps = _through_each(node, dict.fromkeys(node.inner, delta), train)
     by_x = by_x if "shortcut" in node.inner else by_x + delta
-    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {})]
+    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {}, {})]
 
 
 def _through_branches(node: Node, delta: Array, train: bool) -> Passed:
@@ -127,7 +155,7 @@ def _through_branches(node: Node, delta: Array, train: bool) -> Passed:
     _, pull = jax.vjp(join, [inner.y for inner in node.inner.values()])
     (deltas,) = pull(delta)
     gradients, by_x, steps = _through_each(node, dict(zip(node.inner, deltas, strict=True)), train)
-    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {})]
+    return gradients, by_x, [*steps, Step.of(node, delta, by_x, {}, {})]
 
 
 def _through_each(node: Node, deltas: dict[str, Array], train: bool) -> Passed:

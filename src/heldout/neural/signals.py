@@ -1,4 +1,4 @@
-r"""What the two passes tell of each layer, and what is wrong with it: H401 to H404.
+r"""What the two passes tell of each layer, and what is wrong with it: H401 to H406.
 
 H401 vanishing gradients. The norm of δ by the output of a layer with weights is below a thousandth of that by the
 network's output. A sane initialization keeps the norm (He and others 2015, section 2.2; Glorot and Bengio 2010,
@@ -22,6 +22,11 @@ at least 5% of the units saturated for all rows, or with a third of all values s
 Xavier's weights, whose z have a variance of 2 at most, an eighth is.
 
 H403 and H404 need 30 rows: fewer say little of all rows.
+
+H405 gradients that vanish through time, H406 that explode. At each step of a recurrent layer the gradient by its memory
+(h, and c of an LSTM) hands a share of its norm on to the memory before. The product of these shares is what is left
+after k steps back (Pascanu, Mikolov and Bengio 2013, equations 5 to 7): below a thousandth, what lies farther back is
+hardly learned from; above a thousand, it drowns the rest.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ from heldout.diagnose.base import Finding
 from heldout.neural.layers.activations import ELU, GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
 from heldout.neural.layers.base import Layer, Params
 from heldout.neural.layers.containers import Parallel, Residual
+from heldout.neural.layers.recurrent import RNN
 from heldout.words import number, percent
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -87,6 +93,8 @@ class LayerSignals:
     delta_norm, gradient_norm, weight_norm : float, the roots of the sums of squares; nan without weights
     passed_norm : float, the norm of the gradient by the layer's input
     units : Units, or None where the layer is no rectifier, sigmoid or tanh
+    through_time : dict of arrays (T,), of a recurrent layer by recursion ("layer_1.forward"): what of a gradient's norm
+        is left after 0, 1, ... T - 1 steps back; empty for other layers
     """
 
     name: str
@@ -100,6 +108,7 @@ class LayerSignals:
     weight_norm: float
     passed_norm: float
     units: Units | None
+    through_time: dict[str, Array]
 
     @property
     def ratio(self) -> float:
@@ -138,8 +147,16 @@ def _off(layer: Activation, rows: Array) -> Array:
     return np.asarray(((rows <= 0.0) & (slope < FLAT)).all(axis=0))
 
 
+def left_through_time(norms: Array, reverse: bool) -> Array:
+    """What is left after 0, 1, ... steps back, from the norms (T, 2) at each memory and at the one before it."""
+    back = norms if reverse else norms[::-1]  # the last step that was read comes first
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(back[:-1, 0] > 0.0, back[:-1, 1] / back[:-1, 0], 1.0)
+    return np.concatenate([[1.0], np.cumprod(shares)])
+
+
 def findings_of(layers: Sequence[LayerSignals], at_output: float, input_rms: float, loss: float) -> tuple[Finding, ...]:
-    """H401 to H404, from the signals in forward order and the norm of the gradient by the network's output."""
+    """H401 to H406, from the signals in forward order and the norm of the gradient by the network's output."""
     infinite = list(_infinite(layers, loss))
     if infinite:
         return tuple(infinite)
@@ -149,6 +166,7 @@ def findings_of(layers: Sequence[LayerSignals], at_output: float, input_rms: flo
         *_exploding(layers, weighted, at_output, max(input_rms, 1.0)),
         *_dead(layers),
         *_saturated(layers),
+        *_through_time(layers),
     )
 
 
@@ -279,6 +297,36 @@ def _saturated(layers: Sequence[LayerSignals]) -> Iterator[Finding]:
             )
             evidence = {"layer": layer.name, "saturated": units.stuck, "units": units.count, "values": units.saturated}
             yield Finding("H404", "Saturated units", "warning", message, None, evidence)
+
+
+def _through_time(layers: Sequence[LayerSignals]) -> Iterator[Finding]:
+    for layer in layers:
+        for recursion, left in layer.through_time.items():
+            low, high = np.flatnonzero(left < VANISHED), np.flatnonzero(left > EXPLODED)
+            if not len(low) and not len(high):
+                continue
+            vanishes = not len(high) or (len(low) and low[0] < high[0])
+            steps = int((low if vanishes else high)[0])
+            share = "less than a thousandth" if vanishes else "more than a thousand times"
+            message = f"In {recursion} of {layer.name} {share} of a gradient is left after {steps:,} of "
+            message += f"{len(left) - 1:,} steps back. "
+            message += (
+                f"What lies farther back is hardly learned from. {_against_forgetting(layer.layer)}"
+                if vanishes
+                else "It drowns what is near. Orthogonal recurrent weights, clip_norm, or LSTM or GRU instead help."
+            )
+            code, title = ("H405", "vanish") if vanishes else ("H406", "explode")
+            evidence = {"layer": layer.name, "recursion": recursion, "steps": steps, "left": float(left[-1])}
+            yield Finding(code, f"Gradients that {title} through time", "warning", message, None, evidence)
+
+
+def _against_forgetting(layer: Layer) -> str:
+    if isinstance(layer, RNN):
+        return "LSTM or GRU instead, or a mean over all states (return_sequences=True, GlobalAveragePool) help."
+    return (
+        "A mean over all states (return_sequences=True, GlobalAveragePool), reading from both ends, or a higher bias "
+        "of the gate that keeps the memory help."
+    )
 
 
 def _are(layers: Sequence[LayerSignals]) -> str:

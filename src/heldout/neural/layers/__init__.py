@@ -13,11 +13,12 @@ from heldout.neural.layers.activations import (
     Softmax,
     Tanh,
 )
-from heldout.neural.layers.base import Layer, Params, Shape, State
+from heldout.neural.layers.base import Layer, Mask, Params, SequenceLayer, Shape, State
 from heldout.neural.layers.containers import Parallel, Residual, Sequential
 from heldout.neural.layers.convolution import Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, DepthwiseConv2D
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.dropout import Dropout
+from heldout.neural.layers.masking import Masking
 from heldout.neural.layers.normalization import BatchNorm, LayerNorm
 from heldout.neural.layers.pooling import (
     AdaptiveAveragePool,
@@ -28,6 +29,7 @@ from heldout.neural.layers.pooling import (
     MaxPool1D,
     MaxPool2D,
 )
+from heldout.neural.layers.recurrent import GRU, LSTM, RNN
 from heldout.neural.layers.reshaping import Flatten, Reshape
 
 LAYERS: dict[str, type[Layer]] = {
@@ -59,6 +61,10 @@ LAYERS: dict[str, type[Layer]] = {
         GlobalAveragePool,
         GlobalMaxPool,
         AdaptiveAveragePool,
+        Masking,
+        RNN,
+        LSTM,
+        GRU,
         Flatten,
         Reshape,
         Residual,
@@ -70,7 +76,10 @@ LAYERS: dict[str, type[Layer]] = {
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
     "LAYERS",
+    "LSTM",
+    "RNN",
     "Activation",
     "AdaptiveAveragePool",
     "AveragePool1D",
@@ -90,6 +99,8 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "Mask",
+    "Masking",
     "MaxPool1D",
     "MaxPool2D",
     "Maxout",
@@ -98,6 +109,7 @@ __all__ = [
     "ReLU",
     "Reshape",
     "Residual",
+    "SequenceLayer",
     "Sequential",
     "Shape",
     "SiLU",

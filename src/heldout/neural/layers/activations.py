@@ -19,6 +19,8 @@ SQRT_2PI = 2.5066282746310002
 class Activation(Layer):
     """A function of each number by itself: a = σ(z)."""
 
+    by_step = True
+
     @abstractmethod
     def function(self, z: Array) -> Array:
         """σ(z)."""
@@ -238,6 +240,8 @@ class Softmax(Layer):
     [[0.25, 0.25, 0.25, 0.25]]
     """
 
+    by_step = True
+
     def out_shape(self, in_shape: Shape) -> Shape:
         if not in_shape:
             raise InputError(f"Softmax needs rows with at least one axis, not of shape {shape_text(in_shape)}.")
@@ -280,6 +284,8 @@ class Maxout(Layer):
     ----------
     I. Goodfellow and others, Maxout Networks, ICML 2013, equation 1.
     """
+
+    by_step = True
 
     pieces: int = 2
 

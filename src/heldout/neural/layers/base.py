@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ Array: TypeAlias = jax.Array
 Params: TypeAlias = dict[str, Any]  # nested, arrays at the leaves
 State: TypeAlias = dict[str, Any]  # likewise: what is learned without a gradient
 Shape: TypeAlias = tuple[int, ...]  # without the batch
+Mask: TypeAlias = jax.Array | None  # (n, T): True at the steps of a sequence that are there; None where all are
 Key: TypeAlias = Any  # a key of jax.random, or None where nothing is drawn
 
 
@@ -27,7 +28,12 @@ class Layer(ABC):
 
     Subclasses give `apply`, and `init` and `out_shape` where they have weights or change the shape. The batch is the
     first axis of every array and stands in no shape. Only `train` tells training from evaluation.
+
+    Rows may be sequences of several lengths, filled up to one: a mask then goes with them through `apply_masked`.
+    Padding may hold any finite numbers, and changes nothing.
     """
+
+    by_step: ClassVar[bool] = False  # whether each step of a sequence is treated by itself, so that padding may stay
 
     @property
     def random(self) -> bool:
@@ -52,6 +58,20 @@ class Layer(ABC):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
         """The output for a batch `x`, and the state after it."""
+
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        """`apply` to sequences `x` (n, T, ...), where `mask` tells the steps that are there; also the output's mask.
+
+        InputError where a layer mixes steps and knows of no mask.
+        """
+        if mask is not None and not self.by_step:
+            raise InputError(
+                f"{type(self).__name__} takes padding for steps of the sequence: put it behind a layer that leaves the "
+                "steps out, such as LSTM(...) or GlobalAveragePool()."
+            )
+        return *self.apply(params, state, x, train=train, key=key), mask
 
     def backward(
         self, params: Params, state: State, x: Array, upstream: Array, *, train: bool = False, key: Key = None
@@ -81,6 +101,23 @@ class Layer(ABC):
         from heldout.neural.summary import summarise
 
         return summarise(self, in_shape)
+
+
+@dataclass(frozen=True)
+class SequenceLayer(Layer):
+    """A layer that looks along the steps of a sequence. Subclasses give `apply_masked` in place of `apply`."""
+
+    @abstractmethod
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]: ...
+
+    @final
+    def apply(
+        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State]:
+        y, after, _ = self.apply_masked(params, state, x, None, train=train, key=key)
+        return y, after
 
 
 def float_type() -> Any:

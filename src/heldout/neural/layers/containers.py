@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, kind_of, shape_text
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, kind_of, shape_text
 
 
-class Container(Layer):
+class Container(SequenceLayer):
     """What layers made of layers share: what is true of one of them is true of the whole."""
 
     @property
@@ -90,15 +90,15 @@ class Sequential(Container):
                 raise error if " (layer " in str(error) else InputError(f"{error} (layer {name})") from None
         return in_shape
 
-    def apply(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
-    ) -> tuple[Array, State]:
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
         after: State = {}
         for i, (name, layer) in enumerate(self._branches.items()):
             own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
-            x, new = layer.apply(params.get(name, {}), state.get(name, {}), x, train=train, key=own)
+            x, new, mask = layer.apply_masked(params.get(name, {}), state.get(name, {}), x, mask, train=train, key=own)
             after |= {name: new} if new else {}
-        return x, after
+        return x, after, mask
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ class Residual(Container):
             )
         return out
 
-    def apply(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
-    ) -> tuple[Array, State]:
-        outputs, after = _apply_branches(self._branches, params, state, x, train, key)
-        return outputs[0] + (x if self.shortcut is None else outputs[1]), after
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        outputs, after, mask = _apply_branches(self._branches, params, state, x, mask, train, key)
+        return outputs[0] + (x if self.shortcut is None else outputs[1]), after, mask
 
     @property
     def _branches(self) -> dict[str, Layer]:
@@ -204,11 +204,11 @@ class Parallel(Container):
             raise InputError(f"Parallel cannot join {listed}: all axes but the last must agree.")
         return (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
 
-    def apply(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
-    ) -> tuple[Array, State]:
-        outputs, after = _apply_branches(self._branches, params, state, x, train, key)
-        return JOINS[self.join](outputs), after
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        outputs, after, mask = _apply_branches(self._branches, params, state, x, mask, train, key)
+        return JOINS[self.join](outputs), after, mask
 
     @property
     def _branches(self) -> dict[str, Layer]:
@@ -268,13 +268,16 @@ def _init_branches(branches: dict[str, Layer], key: Key, in_shape: Shape) -> tup
 
 
 def _apply_branches(
-    branches: dict[str, Layer], params: Params, state: State, x: Array, train: bool, key: Key
-) -> tuple[list[Array], State]:
+    branches: dict[str, Layer], params: Params, state: State, x: Array, mask: Mask, train: bool, key: Key
+) -> tuple[list[Array], State, Mask]:
+    """The outputs of layers on the same input, and the mask of the first one's."""
     outputs: list[Array] = []
+    masks: list[Mask] = []
     after: State = {}
     for i, (name, layer) in enumerate(branches.items()):
         own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
-        y, new = layer.apply(params.get(name, {}), state.get(name, {}), x, train=train, key=own)
+        y, new, left = layer.apply_masked(params.get(name, {}), state.get(name, {}), x, mask, train=train, key=own)
         outputs.append(y)
+        masks.append(left)
         after |= {name: new} if new else {}
-    return outputs, after
+    return outputs, after, masks[0]

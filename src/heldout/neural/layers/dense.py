@@ -76,6 +76,8 @@ class Dense(Layer):
     (5, 3)
     """
 
+    by_step = True
+
     units: int | None = None
     use_bias: bool = True
     initialization: str = "he"

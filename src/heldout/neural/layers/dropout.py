@@ -42,6 +42,8 @@ class Dropout(Layer):
     [0.0, 2.0]
     """
 
+    by_step = True
+
     rate: float = 0.5
 
     @property

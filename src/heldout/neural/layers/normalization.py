@@ -143,6 +143,8 @@ class LayerNorm(Layer):
     [[-1.0, 1.0]]
     """
 
+    by_step = True
+
     epsilon: float = 1e-5
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:

@@ -13,7 +13,8 @@ import numpy as np
 from jax import lax
 
 from heldout.errors import InputError
-from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, shape_text
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
+from heldout.neural.layers.masking import beside
 from heldout.neural.layers.windows import (
     Lengths,
     Padding,
@@ -273,10 +274,10 @@ def _check_channels(layer: Layer, in_shape: Shape) -> Shape:
 
 
 @dataclass(frozen=True)
-class GlobalAveragePool(Layer):
-    """The mean of each channel over all of a row's places: (height, width, C) becomes (C).
+class GlobalAveragePool(SequenceLayer):
+    """The mean of each channel over all of a row's places: (height, width, C) becomes (C), and so does (T, C).
 
-    Each place gets an equal share of the gradient.
+    Each place gets an equal share of the gradient. Padding has no part in it; the mean of no steps is 0.
 
     M. Lin, Q. Chen and S. Yan, Network in Network, 2014, section 3.2.
 
@@ -287,18 +288,24 @@ class GlobalAveragePool(Layer):
     def out_shape(self, in_shape: Shape) -> Shape:
         return _check_channels(self, in_shape)[-1:]
 
-    def apply(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
-    ) -> tuple[Array, State]:
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
         self.out_shape(x.shape[1:])
-        return x.mean(axis=tuple(range(1, x.ndim - 1))), state
+        axes = tuple(range(1, x.ndim - 1))
+        if mask is None:
+            return x.mean(axis=axes), state, None
+        there = beside(mask, x)
+        count = jnp.maximum(jnp.broadcast_to(there, x.shape).sum(axis=axes), 1)
+        return jnp.where(there, x, 0.0).sum(axis=axes) / count, state, None
 
 
 @dataclass(frozen=True)
-class GlobalMaxPool(Layer):
-    """The largest number of each channel over all of a row's places: (height, width, C) becomes (C).
+class GlobalMaxPool(SequenceLayer):
+    """The largest number of each channel over a row's places: (height, width, C) becomes (C), and so does (T, C).
 
-    Its place alone gets the gradient; among equal ones the first, row by row.
+    Its place alone gets the gradient; among equal ones the first, row by row. Padding has no part in it; without any
+    step the largest number is 0.
 
     >>> GlobalMaxPool().out_shape((7, 7, 64))
     (64,)
@@ -307,13 +314,16 @@ class GlobalMaxPool(Layer):
     def out_shape(self, in_shape: Shape) -> Shape:
         return _check_channels(self, in_shape)[-1:]
 
-    def apply(
-        self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
-    ) -> tuple[Array, State]:
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
         self.out_shape(x.shape[1:])
+        if mask is not None:
+            x = jnp.where(beside(mask, x), x, -np.inf)
+            x = jnp.where(mask.any(axis=1).reshape(-1, *[1] * (x.ndim - 1)), x, 0.0)
         flat = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
         where = jnp.argmax(flat, axis=1, keepdims=True)
-        return jnp.take_along_axis(flat, where, axis=1)[:, 0], state
+        return jnp.take_along_axis(flat, where, axis=1)[:, 0], state, None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from heldout.neural.layers import GRU, LSTM, RNN, Layer
+from heldout.neural.layers import recurrence as layers_recurrence
 from heldout.neural.native import functions, recurrence
 
 
@@ -68,6 +70,28 @@ def test_the_same_as_a_scan(kind: str, n: int, steps: int, units: int, reverse: 
     assert_close(before.reshape(-1, units).T @ by_product.reshape(-1, width), by_weights)
     if kind == "gru":
         assert_close(by_product[..., 2 * units :].sum((0, 1)), by_inner)
+
+
+@pytest.mark.parametrize("layer", [RNN(9), LSTM(9, bidirectional=True), GRU(9, layers=2, bidirectional=True)], ids=str)
+def test_layers_are_the_same_by_it(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, state = layer.init(jax.random.key(0), (6, 5))
+    x = jax.random.normal(jax.random.key(1), (4, 6, 5))
+    mask = jnp.arange(6) < jnp.array([[6], [3], [1], [5]])
+
+    def loss(params: dict, x: jax.Array) -> jax.Array:
+        return jnp.square(layer.apply_masked(params, state, x, mask)[0]).sum()
+
+    wanted = jax.grad(loss, argnums=(0, 1))(params, x)
+    calls: list[str] = []
+    own = recurrence.forward
+    monkeypatch.setattr(
+        recurrence, "forward", lambda kind, *given, **named: calls.append(kind) or own(kind, *given, **named)
+    )
+    monkeypatch.setattr(layers_recurrence, "LEAST_PRODUCTS", 0)
+    found = jax.grad(loss, argnums=(0, 1))(params, x)
+    assert len(calls) == {"RNN": 1, "LSTM": 2, "GRU": 4}[type(layer).__name__]
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert_close(a, b)
 
 
 def test_functions_are_exact_to_the_last_digits() -> None:
