@@ -10,7 +10,7 @@ import numpy as np
 
 from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
-from heldout.panel import LEARNERS
+from heldout.panel import LEARNERS, entry_of
 from heldout.problem import Problem, label_text
 from heldout.words import number
 
@@ -34,8 +34,9 @@ def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
     ----------
     problem : Problem
     learners : None, or a list or mapping of names of LEARNERS and scikit-learn estimators
-        None takes every learner of the panel that suits the task. A scikit-learn Pipeline is given the columns
-        as a pandas frame, because its first steps encode them; every other estimator gets the encoded matrix.
+        None takes every learner of the panel that suits the task and the rows. A scikit-learn Pipeline is given the
+        columns of a table as a pandas frame, because its first steps encode them; every other estimator gets the
+        encoded matrix. Images are a matrix of their pixels, (n, height, width, channels) for networks that take that.
 
     Raises
     ------
@@ -46,7 +47,8 @@ def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
     trivial = baseline.load()(**_trivial_parameters(problem.criterion, problem.task))
     first = Candidate(baseline.name, baseline.title, trivial, baseline=True)
     if learners is None:
-        chosen = [e for e in LEARNERS.values() if problem.task in e.tasks and e.tried and not e.baseline]
+        suited = [e for e in LEARNERS.values() if problem.task in e.tasks and not e.baseline]
+        chosen = [e for e in suited if (e.tried if problem.image is None else e.images)]
         return [first, *(Candidate(e.name, e.title, e.load()()) for e in chosen)]
     named = learners.items() if isinstance(learners, Mapping) else [(None, item) for item in _as_list(learners)]
     asked = [_candidate(name, item, problem) for name, item in named]
@@ -71,10 +73,10 @@ def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
 
-    kind = type(item).__name__
-    ours = kind in LEARNERS and LEARNERS[kind].load() is type(item)
-    title = LEARNERS[kind].title if ours else (name or kind)
-    return Candidate(name or kind, title, clone(item), raw=isinstance(item, Pipeline), ours=ours)
+    own, kind = entry_of(item), type(item).__name__
+    title = own.title if own else (name or kind)
+    raw = isinstance(item, Pipeline) and problem.image is None
+    return Candidate(name or kind, title, clone(item), raw=raw, ours=own is not None)
 
 
 def _unique(found: list[Candidate]) -> list[Candidate]:

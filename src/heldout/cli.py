@@ -72,8 +72,12 @@ Gap = Annotated[str | None, typer.Option(help="Left out after each part, with --
 SplitColumn = Annotated[
     str | None, typer.Option("--split", help="A column that says train, validation or test.", metavar="COLUMN")
 ]
-ValidationFile = Annotated[str | None, typer.Option("--validation", help="Validation rows in a file.", metavar="FILE")]
-TestFile = Annotated[str | None, typer.Option("--test", help="Test rows in a file; sealed at once.", metavar="FILE")]
+ValidationFile = Annotated[
+    str | None, typer.Option("--validation", help="Validation rows in a file or folder.", metavar="FILE")
+]
+TestFile = Annotated[
+    str | None, typer.Option("--test", help="Test rows in a file or folder; sealed at once.", metavar="FILE")
+]
 Shares = Annotated[str, typer.Option(help="Shares of train, validation and test.", metavar="A/B/C")]
 Drop = Annotated[list[str] | None, typer.Option(help="Leave this column out. May be repeated.", metavar="COLUMN")]
 Keep = Annotated[
@@ -87,6 +91,9 @@ Missing = Annotated[list[str] | None, typer.Option(help="A text that stands for 
 Learner = Annotated[list[str] | None, typer.Option(help="Only this learner. May be repeated.", metavar="NAME")]
 Delimiter = Annotated[str | None, typer.Option(help="Between fields of a text file. Default: found out.")]
 Sheet = Annotated[str | None, typer.Option(help="Of an Excel file. Default: the first.")]
+Size = Annotated[str | None, typer.Option(help="Of images. Default: theirs.", metavar="WIDTHxHEIGHT")]
+Grey = Annotated[bool, typer.Option("--grey", help="Read images in grey.")]
+Damaged = Annotated[str, typer.Option(help="Files that are no images: refuse or skip.", metavar="refuse|skip")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same study.", min=0)]
 TimeLimit = Annotated[float | None, typer.Option(help="Seconds for all fits together.", min=0)]
 Jobs = Annotated[int | None, typer.Option(help="Threads. Default: all cores.", min=1)]
@@ -103,7 +110,9 @@ Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Print
 @app.command("fit", help="State, split and seal, fit, compare, diagnose. The seal stays whole.")
 def fit_or_run(
     context: typer.Context,
-    data: Annotated[str | None, typer.Argument(help="A table's file, or example:NAME.", metavar="DATA")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="A table's file, a folder or file of images, or example:NAME.", metavar="DATA")
+    ] = None,
     target: Target = None,
     output: Output = None,
     task: Task = None,
@@ -123,6 +132,9 @@ def fit_or_run(
     learner: Learner = None,
     delimiter: Delimiter = None,
     sheet: Sheet = None,
+    size: Size = None,
+    grey: Grey = False,
+    damaged: Damaged = "refuse",
     seed: Seed = 0,
     time_limit: TimeLimit = None,
     jobs: Jobs = None,
@@ -169,6 +181,9 @@ def fit_or_run(
             ledger=ledger,
             delimiter=delimiter,
             sheet=sheet,
+            size=size,
+            grey=grey,
+            damaged=damaged,
         )
     _fit(study, quiet or as_json)
     opens = context.info_name == "run"
@@ -212,16 +227,19 @@ def report(
     _finish(loaded, as_json, quiet, verbose, path=loaded.report(output))
 
 
-@app.command("predict", help="Write predictions beside the rows of a table.")
+@app.command("predict", help="Write predictions beside the rows of a table, or the names of images.")
 def predict(
     model: Annotated[Path, typer.Argument(help="A study's folder or a model file.", metavar="STUDY|MODEL")],
-    data: Annotated[str, typer.Argument(help="A table with the columns that the model needs.", metavar="DATA")],
+    data: Annotated[
+        str, typer.Argument(help="A table with the columns that the model needs, or images.", metavar="DATA")
+    ],
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="CSV, TSV, Parquet or JSON lines by its name; - prints CSV.")
     ] = None,
     delimiter: Delimiter = None,
     sheet: Sheet = None,
     missing: Missing = None,
+    damaged: Damaged = "refuse",
     quiet: Quiet = False,
 ) -> None:
     from heldout import persist
@@ -230,7 +248,7 @@ def predict(
     from heldout.study import Study
 
     used = Study.load(model).model if model.is_dir() else persist.load(model, expected=Model)
-    table, notices = used.predict_table(data, delimiter=delimiter, sheet=sheet, missing=missing or [])
+    table, notices = used.predict_table(data, delimiter=delimiter, sheet=sheet, missing=missing or [], damaged=damaged)
     for notice in notices:
         _say(notice, quiet)
     path = output or f"{Path(data).name.split('.')[0]}-predictions.csv"

@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heldout.errors import WorkError
 
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
-def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
+
+def write_whole(path: str | os.PathLike[str], content: bytes | str | Iterable[Buffer]) -> Path:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
 
-    Text is written as UTF-8. Raises WorkError with the reason (disk full, no permission, no folder);
-    the old file, if there was one, is then untouched and no temporary file is left.
+    Text is written as UTF-8; what is too large for memory may come in pieces, one after the other. Raises WorkError
+    with the reason (disk full, no permission, no folder); the old file, if there was one, is then untouched and no
+    temporary file is left.
 
     >>> import tempfile, pathlib
     >>> folder = pathlib.Path(tempfile.mkdtemp())
@@ -22,12 +28,12 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
     'whole'
     """
     path = Path(path)
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    whole = content.encode("utf-8") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([whole] if isinstance(whole, bytes) else whole)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

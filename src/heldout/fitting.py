@@ -16,11 +16,14 @@ from heldout.candidates import Candidate
 from heldout.data.encode import Encoder
 from heldout.errors import HeldoutError
 from heldout.intervals import Replicates, Sample, Score, replicate
+from heldout.memory import physical_memory
 from heldout.metrics import Criterion, Prediction
+from heldout.panel import entry_of
 from heldout.problem import Problem
 from heldout.seal import Part
 
 Array = NDArray[Any]
+MOST_MEMORY = 0.5  # that rows as float64 may take for a learner that wants them all
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +43,9 @@ class Rows:
         return cls(part, X, problem.y(part.table), sample, sample.cluster_draws())
 
     def input_for(self, candidate: Candidate, problem: Problem) -> Any:
-        return as_pandas(self.part.table, problem) if candidate.raw else self.X
+        if candidate.raw:
+            return as_pandas(self.part.table, problem)
+        return images_for(candidate.estimator, self.X, problem)
 
     def replicates(self, criterion: Criterion, prediction: Prediction) -> Replicates:
         return replicate(criterion, self.y, prediction, self.sample, self.draws)
@@ -72,6 +77,33 @@ class Fitted:
         """Train and validation replicates of a learner that was fitted."""
         assert self.train is not None and self.validation is not None
         return self.train, self.validation
+
+
+def too_large(candidate: Candidate, rows: Rows) -> str:
+    """Why a learner that takes its rows as float64, all at once, cannot learn from these; "" where it can."""
+    entry, size = entry_of(candidate.estimator), 8 * rows.X.size
+    streams = entry is not None and entry.streams
+    if streams or rows.X.dtype == np.float64 or size <= MOST_MEMORY * physical_memory():
+        return ""
+    return (
+        f"It takes all images at once, as numbers of 8 bytes: {size / 1e9:,.1f} GB, too much for this machine's "
+        "memory. Networks read them chunk by chunk; a smaller --size helps the others."
+    )
+
+
+def images_for(estimator: Any, X: Array, problem: Problem) -> Array:
+    """A matrix of pixels as the estimator takes it; of a table's columns as it is.
+
+    Our networks get bytes as they are, some of them images in their shape (n, height, width, channels). All others
+    get bytes as shares of 255, because penalties depend on the scale.
+    """
+    entry = entry_of(estimator)
+    if problem.image is None:
+        return X
+    if entry is not None and entry.shaped:
+        return X.reshape(len(X), *problem.image.parse["shape"])
+    streams = entry is not None and entry.streams
+    return X if streams or X.dtype != np.uint8 else X / 255
 
 
 def fit(candidate: Candidate, problem: Problem, train: Rows, validation: Rows) -> Fitted:

@@ -4,6 +4,7 @@ STUDY/
   study.json          the record: what the report shows, the options, the seal's fingerprint
   split.parts         the problem, the training and validation rows, the masked test rows: a study goes on
                       without its source
+  PART.npy            the images of a part, where rows are images; those of test.npy masked
   models/NAME.model   each fitted learner
   ledger.json         a copy of the study's entries in the ledger
   report.html
@@ -11,14 +12,20 @@ STUDY/
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from heldout.data.images import pixels
+from heldout.data.images.pixels import Pixels
 from heldout.errors import InputError, WorkError
 from heldout.files import write_whole
 
@@ -74,6 +81,25 @@ class StudyFolder:
 
     def write(self, name: str, content: bytes | str) -> Path:
         return write_whole(self.path / name, content)
+
+    def write_pixels(self, name: str, values: Pixels) -> Path:
+        """An array as NAME.npy, a few of its images at a time: it may be larger than memory."""
+        head = io.BytesIO()
+        about = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
+        np.lib.format.write_array_header_1_0(head, about)
+        blocks = (np.ascontiguousarray(block).data.cast("B") for block in pixels.blocks_of(values))
+        return write_whole(self.path / f"{name}.npy", chain([head.getvalue()], blocks))
+
+    def read_pixels(self, name: str, sha256: str) -> Pixels:
+        """The array that `write_pixels` wrote, read where it is needed; InputError where it is not that one."""
+        path = self.path / f"{name}.npy"
+        try:
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"Could not read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        if pixels.sha256(values) != sha256:
+            raise InputError(f"{path} is damaged: its images are not those that the study was made with.")
+        return np.asarray(values)
 
     def write_json(self, name: str, value: Any) -> Path:
         return self.write(name, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1))

@@ -10,10 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from heldout.data.encode import Encoder
-from heldout.data.read import as_raw, conform
+from heldout.data.read import as_raw, conform, wanted_for
 from heldout.data.table import Column, Table
 from heldout.errors import InputError, WorkError
-from heldout.fitting import as_pandas, predict
+from heldout.fitting import as_pandas, predict, images_for
 from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
 from heldout.persist import State
@@ -55,7 +55,8 @@ class Model:
         Parameters
         ----------
         data : path, frame, array or Table
-            Must have the feature columns; their order is free and other columns are ignored.
+            Must have the feature columns; their order is free and other columns are ignored. For a model of images a
+            folder, a file or an array of them; they are resized to those that it learned from.
 
         Returns
         -------
@@ -77,24 +78,34 @@ class Model:
         return np.asarray(probability)
 
     def predict_table(self, data: Any, **read_options: Any) -> tuple[pl.DataFrame, list[str]]:
-        """The rows of `data` as they were read, predictions beside them, and notices about how they were read."""
-        given = as_raw(data, delimiter=read_options.pop("delimiter", None), sheet=read_options.pop("sheet", None))
+        """The rows of `data` as they were read, predictions beside them, and notices about how they were read.
+
+        Options: `delimiter`, `sheet`, `missing` and `damaged`, as `heldout.read` has them.
+        """
+        wanted = wanted_for(self.columns, read_options.pop("damaged", "refuse"))
+        options = {name: read_options.pop(name, None) for name in ("delimiter", "sheet")}
+        given = as_raw(data, wanted=wanted, **options)
         table, notices = conform(given, self.columns, **read_options)
         prediction = self.says(table)
-        column = _free_name(f"predicted {self.problem.target}", given.frame.columns)
+        frame = given.frame.drop([given.image.name] if given.image else [])
+        column = _free_name(f"predicted {self.problem.target}", frame.columns)
         added = {column: self._answer(prediction).tolist()}
         if prediction.probability is not None and self.problem.classes is not None:
             for code, label in enumerate(self.problem.classes):
-                name = _free_name(f"probability of {label_text(label)}", given.frame.columns)
+                name = _free_name(f"probability of {label_text(label)}", frame.columns)
                 added[name] = prediction.probability[:, code].tolist()
-        return given.frame.with_columns(**{name: pl.Series(name, values) for name, values in added.items()}), notices
+        return frame.with_columns(**{name: pl.Series(name, values) for name, values in added.items()}), notices
 
     def _table(self, data: Any) -> Table:
         return conform(data, self.columns)[0]
 
     def says(self, table: Table) -> Prediction:
         """What the learner says of rows that were read as the training rows were."""
-        X = as_pandas(table, self.problem) if self.raw else self.encoder.transform(table.select(self.problem.features))
+        if self.raw:
+            X = as_pandas(table, self.problem)
+        else:
+            matrix = self.encoder.transform(table.select(self.problem.features))
+            X = images_for(self.estimator, matrix, self.problem)
         try:
             return predict(self.estimator, X, self.problem)
         except ValueError as error:
@@ -121,9 +132,15 @@ class Model:
         """The parts must fit each other: columns to encoder, encoder to estimator, estimator to classes."""
         if [column.name for column in self.columns] != list(self.encoder.columns_):
             state.fail("its encoder is made for other columns")
-        if self.encoder.n_features_out_ != self.estimator.n_features_in_:
+        entry, image = LEARNERS[type(self.estimator).__name__], self.problem.image
+        shape = None if image is None else tuple(image.parse["shape"])
+        if shape != self.encoder.image_shape_:
+            state.fail("its encoder is made for other images")
+        if shape is not None and entry.shaped:
+            if tuple(self.estimator.in_shape_) != shape:
+                state.fail("its learner is made for images of another shape")
+        elif self.encoder.n_features_out_ != self.estimator.n_features_in_:
             state.fail("its encoder and its learner do not have the same number of columns")
-        entry = LEARNERS[type(self.estimator).__name__]
         if self.problem.task not in entry.tasks:
             state.fail(f"its learner is not made for a {self.problem.task} problem")
         if self.problem.classes is not None:

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from heldout import metrics
+from heldout.data.images.pixels import words
 from heldout.data.table import Column, Table, columns_from_schema
 from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
@@ -32,6 +33,7 @@ PLURAL = {
     "category": "categories",
     "date": "dates",
     "text": "texts",
+    "image": "images",
 }
 
 
@@ -138,8 +140,7 @@ class Problem:
             raise InputError(f"A positive class was given, but {target} is predicted as a number.")
         roles = {target, group, part, *drop} - {None}
         candidates = [name for name in table.names if name not in roles]
-        out = [item for item in screen(table, candidates, target, classes is None) if item.name not in keep]
-        out = [item for item in out if item.name != time]
+        out = screen(table, candidates, target, classes is None, {*keep, time})
         out += [LeftOut(name, "left out as asked") for name in table.names if name in drop]
         features = tuple(name for name in candidates if name not in {item.name for item in out})
         if not features:
@@ -156,7 +157,7 @@ class Problem:
             time=time,
             part=part,
             left_out=tuple(out),
-            notices=tuple(notices),
+            notices=(*table.notices, *notices),
         )
 
     def __repr__(self) -> str:
@@ -166,6 +167,11 @@ class Problem:
     def positive(self) -> Label | None:
         """The positive class of a binary problem, else None."""
         return self.classes[-1] if self.task == "binary" and self.classes else None
+
+    @property
+    def image(self) -> Column | None:
+        """The column of images that learners see, or None where they see a table."""
+        return next((item for item in self.columns if item.kind == "image" and item.name in self.features), None)
 
     @property
     def paragraph(self) -> str:
@@ -180,6 +186,8 @@ class Problem:
         else:
             shown = ", ".join(label_text(item) for item in self.classes[:8])
             what = f"one of {len(self.classes)} classes ({shown}{', …' if len(self.classes) > 8 else ''})"
+        if self.image is not None:
+            return f"Predict {self.target}, {what}, from images of {words(self.image.parse['shape'])}."
         count = len(self.features)
         kinds = Counter(column.kind for column in self.columns if column.name in self.features)
         listed = [f"{n} {PLURAL[kind]}" if count > 1 else f"a {kind}" for kind, n in kinds.items()]
@@ -330,6 +338,8 @@ def _decide_task(table: Table, target: str, asked: str | None) -> tuple[metrics.
     if asked is not None and asked not in (*TASKS, "classification"):
         raise InputError(f"There is no task {asked!r}.{suggest(asked, (*TASKS, 'classification'))}")
     kind, values = table.column(target).kind, table.frame[target]
+    if kind == "image":
+        raise InputError(f"The target {target!r} holds images; predict a number or a class from them instead.")
     if kind == "date":
         raise InputError(f"The target {target!r} is a date; predict a number (days until …) or a class instead.")
     if asked == "regression":

@@ -234,7 +234,7 @@ def command(study: Study) -> str:
     for option, value in _given(study):
         values = value if isinstance(value, list) else [value]
         for item in values:
-            words += [f"--{option}", str(item)]
+            words += [f"--{option}"] if item is True else [f"--{option}", str(item)]
     return shlex.join([*words, "--seed", str(study.seed)])
 
 
@@ -253,8 +253,10 @@ def _given(study: Study) -> list[tuple[str, Any]]:
             "test",
             "delimiter",
             "sheet",
+            "size",
         )
     ]
+    pairs += [("grey", study.grey or None), ("damaged", None if study.damaged == "refuse" else study.damaged)]
     pairs += [("split", study.part), ("drop", list(study.drop)), ("keep", list(study.keep))]
     pairs += [("missing", list(study.missing)), ("learner", list(study.learners or []))]
     pairs += [("kind", [f"{name}={kind}" for name, kind in (study.kinds or {}).items()])]

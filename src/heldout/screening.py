@@ -24,15 +24,23 @@ class LeftOut:
     reason: str
 
 
-def screen(table: Table, features: Collection[str], target: str, regression: bool) -> list[LeftOut]:
+def screen(
+    table: Table, features: Collection[str], target: str, regression: bool, keep: Collection[str | None] = ()
+) -> list[LeftOut]:
     """The columns among `features` that should be left out, in the table's order, with reasons.
 
     A column is left out when it is all missing, has one value, numbers or names its rows (an identifier), or
-    determines the target exactly (a copy, another spelling of the classes, or a linear function of it).
+    determines the target exactly (a copy, another spelling of the classes, or a linear function of it); not so those in
+    `keep`. Beside a column of images all others are: learners see the images alone.
     """
+    image = table.image
+    if image is not None and image.name in features:
+        return [
+            LeftOut(name, "learners see the images alone") for name in table.names if name in {*features} - {image.name}
+        ]
     found = []
     for name in table.names:
-        if name in features:
+        if name in features and name not in keep:
             reason = _useless(table.frame[name], table.column(name).kind, name)
             reason = reason or _copies(table.frame[name], table.frame[target], regression)
             if reason:

@@ -6,13 +6,14 @@ import hashlib
 import io
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from heldout.data.images.pixels import Pixels, masked
 from heldout.data.table import Source, Table, columns_from_schema
 from heldout.errors import SealError
 from heldout.ledger import Fingerprint, fingerprint
@@ -20,6 +21,7 @@ from heldout.persist import State
 
 Ints = NDArray[np.int64]
 PARTS = ("train", "validation", "test")
+KEY = 32  # bytes at the beginning of masked rows that the mask is made of
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +38,12 @@ class Part:
     def __repr__(self) -> str:
         return f"Part({self.name!r}, {len(self):,} rows)"
 
+    def with_pixels(self, pixels: Pixels) -> Part:
+        """The same rows with these images."""
+        return replace(self, table=replace(self.table, pixels=pixels))
+
     def to_state(self) -> dict[str, Any]:
+        """The rows without their images, which a study's folder keeps in files of their own."""
         buffer = io.BytesIO()
         self.table.frame.write_ipc(buffer, compression="zstd")
         return {
@@ -71,14 +78,15 @@ class SealedTest:
     memory and on disk so that nobody reads one by accident; this is no secret from someone who means to look.
     """
 
-    __slots__ = ("_box", "fingerprint", "n_rows")
+    __slots__ = ("_box", "_pixels", "fingerprint", "n_rows")
 
     n_rows: int
     fingerprint: Fingerprint
 
-    def __init__(self, box: bytes, n_rows: int, mark: Fingerprint) -> None:
+    def __init__(self, box: bytes, n_rows: int, mark: Fingerprint, masked: Pixels | None = None) -> None:
         set_once = super().__setattr__
         set_once("_box", box)
+        set_once("_pixels", masked)
         set_once("n_rows", n_rows)
         set_once("fingerprint", mark)
 
@@ -87,11 +95,19 @@ class SealedTest:
         """Seal these rows. Nothing else may keep them."""
         from heldout import persist
 
-        return cls(_mask(persist.dumps(part)), len(part), fingerprint(cast("Any", part.table.frame.to_dict()), target))
+        table = part.table
+        told = table if table.image is None else table.select([table.image.name, target])  # files may be renamed
+        mark = fingerprint(cast("Any", told.frame.to_dict()), target)
+        box = _mask(persist.dumps(part))
+        return cls(box, len(part), mark, None if table.pixels is None else masked(table.pixels, box[:KEY]))
 
     def to_bytes(self) -> bytes:
         """The masked rows, for the study's folder."""
         return self._box
+
+    def to_pixels(self) -> Pixels | None:
+        """The masked images, (n, bytes), for the study's folder; None where the rows have none."""
+        return self._pixels
 
     def __repr__(self) -> str:
         return f"SealedTest({self.n_rows:,} rows, sealed, fingerprint {self.fingerprint.rows[:12]}…)"
@@ -124,16 +140,21 @@ def unmask(sealed: SealedTest) -> Part:
     part = persist.loads(_unmask(box), source="the sealed test set")
     if not isinstance(part, Part):
         raise SealError("The sealed test set does not hold rows; the study's folder is damaged.")
-    return part
+    covered, column = sealed.to_pixels(), part.table.image
+    if covered is None or column is None:
+        return part
+    flat = masked(covered, box[:KEY])
+    pixels = flat.view(column.parse["dtype"]).reshape(len(flat), *column.parse["shape"])
+    return part.with_pixels(pixels)
 
 
 def _mask(data: bytes) -> bytes:
-    key = secrets.token_bytes(32)
+    key = secrets.token_bytes(KEY)
     return key + _xor(data, key)
 
 
 def _unmask(box: bytes) -> bytes:
-    return _xor(box[32:], box[:32])
+    return _xor(box[KEY:], box[:KEY])
 
 
 def _xor(data: bytes, key: bytes) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from heldout import examples
+from heldout.data.images.pixels import joined
 from heldout.data.read import conform, read
 from heldout.data.table import Source, Table
 from heldout.errors import InputError
@@ -22,24 +23,32 @@ def gather(study: Study) -> tuple[Table, list[str] | None, str | None]:
     Raises InputError where a file cannot be read, no target was named, or the parts do not have the same columns.
     """
     table = _main(study)
+    study.target = study.target or table.source.target
     if study.target is None:
-        raise InputError("Say which column to predict: --target COLUMN (in Python, target='COLUMN').")
+        raise InputError(
+            table.source.lacks or "Say which column to predict: --target COLUMN (in Python, target='COLUMN')."
+        )
     others = [
         (name, given) for name, given in (("validation", study.validation), ("test", study.test)) if given is not None
     ]
     if not others:
+        if study.time is None:
+            study.part = study.part or table.source.part
         return table, None, table.source.sha256
     if study.test is None:
         raise InputError("Validation rows were given without test rows; give both, or only test rows.")
     if study.part is not None or study.time is not None:
         raise InputError("Rows were given for each part, so the split cannot go by a column as well.")
-    names = ["train"] * len(table)
-    frames = [table.frame]
+    names, tables, notices = ["train"] * len(table), [table], list(table.notices)
     for name, given in others:
-        more, _ = conform(given, table.columns, **_options(study))
-        frames.append(more.frame)
+        more, said = conform(given, table.columns, damaged=study.damaged, **_options(study))
+        tables.append(more)
         names += [name] * len(more)
-    return Table(pl.concat(frames), table.columns, table.source), names, table.source.sha256
+        notices += said
+    pixels = [part.pixels for part in tables if part.pixels is not None]
+    images = joined(pixels) if pixels else None
+    frame = pl.concat([part.frame for part in tables])
+    return Table(frame, table.columns, table.source, images, tuple(notices)), names, table.source.sha256
 
 
 def _main(study: Study) -> Table:
@@ -48,7 +57,9 @@ def _main(study: Study) -> Table:
         study.target = study.target or target
         made = read(columns, kinds=study.kinds)
         return dataclasses.replace(made, source=Source(study.data.removeprefix(examples.PREFIX), None, None))
-    return read(study.data, kinds=study.kinds, **_options(study))
+    return read(
+        study.data, kinds=study.kinds, size=study.size, grey=study.grey, damaged=study.damaged, **_options(study)
+    )
 
 
 def _options(study: Study) -> dict[str, Any]:

@@ -9,13 +9,14 @@ test; a unit that reaches into a later part keeps only the rows of its first par
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heldout.data.images.pixels import Pixels
 from heldout.data.table import Table
 from heldout.errors import InputError
 from heldout.ledger import Fingerprint
@@ -59,6 +60,24 @@ class Split:
         dropped = f" {self.dropped:,} rows are in no part." if self.dropped else ""
         return f"{shares} rows, {self.method}. The test rows were sealed at once.{dropped}"
 
+    @property
+    def pixels(self) -> dict[str, Pixels]:
+        """The images of each part, those of the test rows masked; nothing where the rows are no images."""
+        train, validation, sealed = self.train.table.pixels, self.validation.table.pixels, self.sealed.to_pixels()
+        if train is None or validation is None or sealed is None:
+            return {}
+        return {"train": train, "validation": validation, "test": sealed}
+
+    def with_pixels(self, pixels: Mapping[str, Pixels]) -> Split:
+        """The split with these images of its parts, as `pixels` gives them."""
+        sealed = self.sealed
+        return replace(
+            self,
+            train=self.train.with_pixels(pixels["train"]),
+            validation=self.validation.with_pixels(pixels["validation"]),
+            sealed=SealedTest(sealed.to_bytes(), sealed.n_rows, sealed.fingerprint, pixels["test"]),
+        )
+
     def to_json(self) -> dict[str, Any]:
         rows = dict(zip(PARTS, (len(self.train), len(self.validation), self.sealed.n_rows), strict=True))
         total = sum(rows.values())
@@ -74,7 +93,7 @@ class Split:
         }
 
     def to_state(self) -> dict[str, Any]:
-        """For the study's folder; the test rows are in it masked."""
+        """For the study's folder; the test rows are in it masked, images are not (see `pixels`)."""
         return {
             "problem": self.problem,
             "train": self.train,

@@ -14,10 +14,11 @@ from typing import Any
 from heldout import persist, record
 from heldout.candidates import Candidate, candidates, says
 from heldout.data.encode import Encoder
+from heldout.data.images.pixels import sha256
 from heldout.diagnose import Evidence, diagnose
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
-from heldout.fitting import Fitted, Rows, fit, score
+from heldout.fitting import Fitted, Rows, fit, score, too_large
 from heldout.folder import FORMAT, LEDGER, PARTS, RECORD, REPORT, StudyFolder
 from heldout.ledger import Ledger
 from heldout.model import Model
@@ -35,8 +36,9 @@ class Study:
     Parameters
     ----------
     data : path, pandas or Polars frame, array, dict of columns, or "example:NAME"
+        What `heldout.read` reads: a table, or images.
     target : str
-        The column to predict. An example knows its own.
+        The column to predict. An example, a folder of images, IDX and NPZ files know their own.
     task, criterion, positive, group, time, drop, keep
         As `Problem.state` has them.
     gap, shares, seed
@@ -61,6 +63,8 @@ class Study:
         Default: the user's ledger (`HELDOUT_LEDGER`, or the platform's data folder).
     delimiter, sheet : str, optional
         Of the file, as `heldout.read` has them.
+    size, grey, damaged : optional
+        Of images, as `heldout.read` has them.
 
     Examples
     --------
@@ -101,6 +105,9 @@ class Study:
         ledger: str | os.PathLike[str] | None = None,
         delimiter: str | None = None,
         sheet: str | None = None,
+        size: str | int | tuple[int, int] | None = None,
+        grey: bool = False,
+        damaged: str = "refuse",
     ) -> None:
         self.data, self.target = data, target
         self.task, self.criterion, self.positive = task, criterion, positive
@@ -110,6 +117,7 @@ class Study:
         self.learners, self.seed, self.time_limit, self.jobs = learners, seed, time_limit, jobs
         self.folder, self.ledger = folder, ledger
         self.delimiter, self.sheet = delimiter, sheet
+        self.size, self.grey, self.damaged = size, grey, damaged
         self._split: Split | None = None
         self._record: dict[str, Any] = {}
         self._fitted: dict[str, Fitted] = {}
@@ -258,7 +266,7 @@ class Study:
         kept.create()
         self.folder = folder
         with self._exclusive():
-            kept.write(PARTS, persist.dumps(self._prepared()))
+            self._write_parts(kept)
             for item in self._fitted.values():
                 self._write_model(item)
             self._write_record()
@@ -274,7 +282,9 @@ class Study:
             None, made["problem"]["target"], folder=folder, ledger=ledger or options.get("ledger"), seed=options["seed"]
         )
         study.learners, study.jobs, study.time_limit = options["learners"], options["jobs"], options["time_limit"]
-        study._split = persist.loads(kept.read_bytes(PARTS), source=str(kept.path / PARTS), expected=Split)
+        split = persist.loads(kept.read_bytes(PARTS), source=str(kept.path / PARTS), expected=Split)
+        pixels = {name: kept.read_pixels(name, sha256) for name, sha256 in options.get("pixels", {}).items()}
+        study._split = split.with_pixels(pixels) if pixels else split
         study._record = made
         for entry in made["leaderboard"]:
             study._fitted[entry["learner"]] = Fitted(
@@ -291,7 +301,7 @@ class Study:
     # The steps -----------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        table, given, sha256 = gather(self)
+        table, given, digest = gather(self)
         require_rows(table)
         problem = Problem.state(
             table,
@@ -309,7 +319,7 @@ class Study:
         made = train_validation_test_split(
             table, problem, shares=self.shares, gap=self.gap, given=given, seed=self.seed
         )
-        summary = record.data(table, made.train.table, problem, len(table), sha256)
+        summary = record.data(table, made.train.table, problem, len(table), digest)
         identity = secrets.token_hex(8)
         Ledger(self.ledger).append("sealed", identity, {"name": table.source.name, **made.sealed.fingerprint.to_json()})
         self._split = made
@@ -331,7 +341,7 @@ class Study:
         }
         self._forget()
         if self.folder is not None:
-            StudyFolder(self.folder).write(PARTS, persist.dumps(made))
+            self._write_parts(StudyFolder(self.folder))
             self._write_record()
 
     def _forget(self) -> None:
@@ -358,6 +368,8 @@ class Study:
         before = self._fitted.get(candidate.name)
         if before is not None and before.status == "fitted" and self._has_model(candidate.name):
             return self._restored(candidate, before, train, validation)
+        if too_much := too_large(candidate, train):
+            return Fitted(candidate.name, candidate.title, "skipped", error=too_much, ours=candidate.ours)
         late = self.time_limit is not None and time.perf_counter() - started > self.time_limit
         if late and not candidate.baseline:
             why = f"The time limit of {self.time_limit:g} s was reached before it began; fit again to go on."
@@ -454,6 +466,14 @@ class Study:
         if self.folder is not None and item.ours and item.status == "fitted":
             kept = StudyFolder(self.folder)
             kept.write(f"models/{item.name}.model", persist.dumps(self._model(item.name)))
+
+    def _write_parts(self, kept: StudyFolder) -> None:
+        made = self._prepared()
+        for name, pixels in made.pixels.items():
+            kept.write_pixels(name, pixels)
+        if made.pixels:
+            self._record["options"]["pixels"] = {name: sha256(pixels) for name, pixels in made.pixels.items()}
+        kept.write(PARTS, persist.dumps(made))
 
     def _write_record(self) -> None:
         if self.folder is None:

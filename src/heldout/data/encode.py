@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from heldout.data.blocks import Dates, Levels, Numbers, Strings
+from heldout.data.images.pixels import is_shape
 from heldout.data.table import Table
 from heldout.persist import State
 
@@ -22,7 +23,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Numbers and booleans: the median where missing, a column that marks it, robust scaling. Categories of up to
     `most_levels` levels: one column a level, the rare ones together, missing a level of its own. Categories of more
-    levels, and texts: skrub's StringEncoder. Dates: their parts. See docs/tables.md.
+    levels, and texts: skrub's StringEncoder. Dates: their parts. See docs/tables.md. Images: their pixels as they are,
+    one after the other.
 
     Parameters
     ----------
@@ -38,6 +40,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     feature_names_out_ : list of str
         Of the matrix's columns: "age", "age is missing", "town=Ames", "sold: month".
     n_features_out_ : int
+    image_shape_ : (height, width, channels) of a column of images, which then is the only one; or None
 
     >>> from heldout.data.read import read
     >>> table = read({"age": [20.0, None, 40.0, 30.0], "town": ["Ames", "Boone", "Ames", "Ames"]})
@@ -55,9 +58,11 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Learn medians, scales, levels and vocabularies from these rows."""
         del y
         self.columns_: list[str] = table.names
-        plain = [column.name for column in table.columns if column.kind in ("number", "boolean")]
+        self.image_shape_: tuple[int, ...] | None = tuple(table.image.parse["shape"]) if table.image else None
+        encoded = [column for column in table.columns if column.kind != "image"]
+        plain = [column.name for column in encoded if column.kind in ("number", "boolean")]
         self.numbers_: Numbers | None = Numbers.learn(table.frame.select(plain)) if plain else None
-        found = (self._block(table.frame[c.name], c.kind) for c in table.columns if c.name not in plain)
+        found = (self._block(table.frame[c.name], c.kind) for c in encoded if c.name not in plain)
         self.blocks_: list[Block] = [block for block in found if block is not None]
         self._count()
         return self
@@ -82,17 +87,25 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _count(self) -> None:
         numbers = self.numbers_.features if self.numbers_ else []
         names = [*numbers, *(name for block in self.blocks_ for name in block.features)]
-        self.feature_names_out_: list[str] = _different(names)
+        self.feature_names_out_: list[str] = _pixel_names(self.image_shape_) if self.image_shape_ else _different(names)
         self.n_features_out_: int = len(self.feature_names_out_)
 
     def transform(self, table: Table) -> Array:
-        """The rows as a float64 matrix of shape (n, `n_features_out_`)."""
+        """The rows as a matrix of shape (n, `n_features_out_`), float64; images in the type of their pixels."""
+        if table.pixels is not None:
+            return table.pixels.reshape(len(table), -1)
         made = [self.numbers_.apply(table.frame)] if self.numbers_ else []
         made += [block.apply(table.frame[block.name]) for block in self.blocks_]
         return np.ascontiguousarray(np.concatenate([np.empty((len(table), 0)), *made], axis=1))
 
     def to_state(self) -> dict[str, Any]:
-        return {**self.get_params(), "columns": self.columns_, "numbers": self.numbers_, "blocks": self.blocks_}
+        return {
+            **self.get_params(),
+            "columns": self.columns_,
+            "numbers": self.numbers_,
+            "blocks": self.blocks_,
+            "image_shape": self.image_shape_,
+        }
 
     @classmethod
     def from_state(cls, state: State) -> Encoder:
@@ -100,11 +113,30 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         made.columns_ = state.texts("columns")
         made.numbers_ = state.object("numbers", Numbers) if state.optional("numbers") else None
         made.blocks_ = state.objects("blocks", (Levels, Dates, Strings))
+        made.image_shape_ = _image_shape(state)
+        if made.image_shape_ and (made.numbers_ or made.blocks_ or len(made.columns_) != 1):
+            state.fail("it has columns beside the images")
         used = [*(made.numbers_.names if made.numbers_ else []), *(block.name for block in made.blocks_)]
         if len(set(used)) != len(used) or not set(used) <= set(made.columns_):
             state.fail("its parts encode a column twice, or one that it does not have")
         made._count()
         return made
+
+
+def _image_shape(state: State) -> tuple[int, ...] | None:
+    if not state.optional("image_shape"):
+        return None
+    shape = state.json("image_shape")
+    if not is_shape(shape):
+        state.fail("the shape of its images is none")
+    return tuple(shape)
+
+
+def _pixel_names(shape: tuple[int, ...]) -> list[str]:
+    """ "pixel 3,5": row and column, from 0; of several channels with theirs behind."""
+    rows, columns, channels = shape
+    tails = [""] if channels == 1 else [f",{channel}" for channel in range(channels)]
+    return [f"pixel {row},{column}{tail}" for row in range(rows) for column in range(columns) for tail in tails]
 
 
 def _different(names: list[str]) -> list[str]:

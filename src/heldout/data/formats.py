@@ -1,4 +1,4 @@
-"""Files into frames: text tables with every cell as text, Parquet, Arrow, JSON and Excel with their own types."""
+"""Files into frames: text tables with every cell as text, Parquet, Arrow, JSON, Excel and arrays with their types."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ import json
 import lzma
 import os
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from heldout.data.delimited import guarded, text_table
+from heldout.data.images.idx import idx_images, is_idx
+from heldout.data.images.npz import npz_table
+from heldout.data.images.wanted import Wanted
+from heldout.data.raw import Raw
 from heldout.data.table import Source, checked_names
 from heldout.errors import InputError, MissingExtraError, suggest
 
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 EXCEL = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 JSON = (".json", ".jsonl", ".ndjson")
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm")
 ZSTD = b"\x28\xb5\x2f\xfd"
 LONG_WHOLE = 19  # digits of a whole number that may be beyond 64 bits and is kept as text
 ZIP = b"PK\x03\x04"  # of Excel files as well
 ARROW_STREAM = b"\xff\xff\xff\xff"
 
 
-@dataclass(frozen=True)
-class Raw:
-    """A table as it was found: text cells as text, typed cells as they are; and where it came from."""
-
-    frame: pl.DataFrame
-    source: Source
-
-
-def load(path: str | os.PathLike[str], delimiter: str | None = None, sheet: str | None = None) -> Raw:
-    """The table in this file, by its content and its name.
+def load(
+    path: str | os.PathLike[str],
+    delimiter: str | None = None,
+    sheet: str | None = None,
+    wanted: Wanted = Wanted(),  # noqa: B008  # frozen
+) -> Raw:
+    """The table in this file, by its content and its name; a folder is one of images.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ def load(path: str | os.PathLike[str], delimiter: str | None = None, sheet: str 
         Of a text table. Default: found from its first rows.
     sheet : str, optional
         Of an Excel file. Default: the first.
+    wanted : Wanted, optional
+        Size and colours of images, and what becomes of damaged files.
 
     Raises
     ------
@@ -63,9 +66,17 @@ def load(path: str | os.PathLike[str], delimiter: str | None = None, sheet: str 
     ['town', 'size']
     """
     path = Path(path)
+    if _is_folder(path) or (path.suffix.lower() in IMAGES and path.is_file()):
+        from heldout.data.images.folder import load_images
+
+        return load_images(path, wanted)
     data = _bytes(path)
     source = Source(path.name, str(path), hashlib.sha256(data).hexdigest())
     data = _decompressed(data, path)
+    if is_idx(data):
+        return idx_images(data, path, source, _unpacked).as_wanted(wanted)
+    if _ending(path) == ".npz":
+        return npz_table(data, source).as_wanted(wanted)
     if not data or data.isspace():
         raise InputError(f"{path.name} is empty; it needs a line of column names and rows below it.")
     frame = _frame(data, path, delimiter, sheet)
@@ -100,12 +111,18 @@ def checked_frame(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     return frame.rename(dict(zip(frame.columns, checked_names(frame.columns, source), strict=True)))
 
 
-def _bytes(path: Path) -> bytes:
+def _is_folder(path: Path) -> bool:
     if "\0" in str(path):
         raise InputError(f"{str(path)!r} is not a file's name.")
+    return path.is_dir()
+
+
+def _unpacked(path: Path) -> bytes:
+    return _decompressed(_bytes(path), path)
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise InputError(f"{path} is a directory, not a table; name a file in it.")
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"There is no file {path}.{_near(path)}") from None

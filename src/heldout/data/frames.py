@@ -11,7 +11,9 @@ import narwhals as nw
 import numpy as np
 import polars as pl
 
-from heldout.data.formats import Raw, checked_frame
+from heldout.data.formats import checked_frame
+from heldout.data.images import pixels
+from heldout.data.raw import IMAGE, Raw, image_column
 from heldout.data.table import Source, checked_names
 from heldout.errors import InputError
 
@@ -20,7 +22,7 @@ PLAIN = (int, float, bool, str, datetime.date, datetime.datetime, datetime.time,
 
 
 def to_raw(data: Any) -> Raw:
-    """Any frame, 2-D array, sparse matrix or dict of columns as a Polars frame.
+    """Any frame, 2-D array, sparse matrix, array of images or dict of columns as a Polars frame.
 
     Raises InputError for anything else, for columns of different lengths, for two columns of one name, and for cells
     that are no number, text, yes or no, or date.
@@ -32,8 +34,10 @@ def to_raw(data: Any) -> Raw:
         return _raw(_collected(data), "a Polars frame")
     if isinstance(data, pl.DataFrame):
         return _raw(data, "a Polars frame")
+    if isinstance(data, np.ndarray) and data.ndim > 2:
+        return _with_images({IMAGE: data}, "an array")
     if isinstance(data, Mapping):
-        return _raw(_from_mapping(data), "data")
+        return _with_images(data, "data")
     if isinstance(data, np.ndarray):
         return _raw(_from_array(data), "an array")
     if hasattr(data, "tocsr") and hasattr(data, "nnz"):
@@ -44,13 +48,27 @@ def to_raw(data: Any) -> Raw:
         native = nw.from_native(data)
     except TypeError:
         kind = type(data).__name__
-        raise InputError(f"A table is a path, a frame, a 2-D array or a dict of columns, not {kind}.") from None
+        raise InputError(f"A table is a path, a frame, an array or a dict of columns, not {kind}.") from None
     frame = native.collect() if isinstance(native, nw.LazyFrame) else native
     return _raw(frame.to_polars(), "a frame")
 
 
 def _raw(frame: pl.DataFrame, name: str) -> Raw:
     return Raw(checked_frame(frame, name), Source(name))
+
+
+def _with_images(data: Mapping[Any, Any], source: str) -> Raw:
+    """Columns, one of which may be an array of images (n, height, width) or (n, height, width, channels)."""
+    names = [name for name, values in data.items() if isinstance(values, np.ndarray) and values.ndim > 2]
+    if not names:
+        return _raw(_from_mapping(data), source)
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(map(repr, names))} are both arrays of images; a table has one such column.")
+    name = str(names[0])
+    images = pixels.from_array(data[names[0]], source if source != "data" else f"The column {name!r}")
+    marks = {key: pixels.fingerprints(images) if key == names[0] else values for key, values in data.items()}
+    column = image_column(images.shape[1:], images.dtype.name, name=name)
+    return Raw(checked_frame(_from_mapping(marks), source), Source(source), known={name: column}, pixels=images)
 
 
 def _collected(lazy: pl.LazyFrame) -> pl.DataFrame:

@@ -7,15 +7,21 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from heldout.data import frames
-from heldout.data.formats import Raw, load
+from heldout.data.formats import load
+from heldout.data.images import pixels as of_images
+from heldout.data.images.wanted import Wanted
+from heldout.data.raw import Raw
 from heldout.data.recognise import LONG_CODES, divided, missing_marks, padded, parse_for, read_as, recognise
 from heldout.data.table import KINDS, Column, Source, Table
 from heldout.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from heldout.data.images.pixels import Pixels
 
 NUMBER_MARK = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 MOST_WHOLE = 2**53  # whole numbers beyond it are not all different as float64
@@ -28,14 +34,18 @@ def read(
     missing: str | Sequence[str] = (),
     delimiter: str | None = None,
     sheet: str | None = None,
+    size: str | int | tuple[int, int] | None = None,
+    grey: bool = False,
+    damaged: str = "refuse",
 ) -> Table:
-    """Read a table and recognise the kind of each column.
+    """Read a table, or images, and recognise the kind of each column.
 
     Parameters
     ----------
     data : path, pandas, Polars or any narwhals frame, 2-D array, scipy sparse matrix, dict of columns, or Table
         Files: CSV, TSV and other delimited text (UTF-8, UTF-16, Latin-1), Parquet, Arrow, JSON lines, Excel (extra
-        "excel"); text may be packed by gz, bz2, xz or zst.
+        "excel"); text may be packed by gz, bz2, xz or zst. Images: a folder with a subfolder a class, IDX and NPZ
+        files, an array (n, height, width) or (n, height, width, channels), alone or as one column of a dict.
     kinds : mapping of name to kind, optional
         Overrides what is recognised: "number", "boolean", "category", "date" or "text".
     missing : str or sequence of str, optional
@@ -44,6 +54,12 @@ def read(
         Of a text file. Default: the one of `, ; tab |` that gives the most rows the header's number of fields.
     sheet : str, optional
         Of an Excel file. Default: the first.
+    size : "WIDTHxHEIGHT", int or (width, height), optional
+        Of images. Default: as they are; files of several sizes, or with a side above 64, are made smaller.
+    grey : bool, default False
+        Read images in grey. Default: in colour, unless all of them are grey.
+    damaged : {"refuse", "skip"}
+        What becomes of a folder's files that cannot be read as images; those left out are named in the notices.
 
     Returns
     -------
@@ -58,29 +74,41 @@ def read(
     >>> read({"price": ["$3", "$1,250"], "sold": ["2024-05-01", "2024-06-02"]}).schema()[0]["kind"]
     'number'
     """
-    asked, marks = dict(kinds or {}), _marks(missing)
-    if isinstance(data, Table):
+    asked, marks, wanted = dict(kinds or {}), _marks(missing), Wanted.of(size, grey, damaged)
+    if isinstance(data, Table) and data.image is None:
         return _with_kinds(data, asked, marks)
-    return _table(as_raw(data, delimiter=delimiter, sheet=sheet), asked, marks)
+    return _table(as_raw(data, delimiter=delimiter, sheet=sheet, wanted=wanted), asked, marks)
 
 
 def _marks(missing: str | Sequence[str]) -> list[str]:
     return [missing] if isinstance(missing, str) else [str(mark) for mark in missing]
 
 
-def as_raw(data: Any, *, delimiter: str | None = None, sheet: str | None = None) -> Raw:
-    """The table as it was found, nothing recognised yet."""
+def as_raw(
+    data: Any,
+    *,
+    delimiter: str | None = None,
+    sheet: str | None = None,
+    wanted: Wanted = Wanted(),  # noqa: B008  # frozen
+) -> Raw:
+    """The table as it was found, nothing recognised yet; images in the size and colours that are wanted."""
+    if isinstance(data, str | os.PathLike):
+        return load(data, delimiter, sheet, wanted)
     if isinstance(data, Table):
-        return Raw(data.frame, data.source)
-    return load(data, delimiter, sheet) if isinstance(data, str | os.PathLike) else frames.to_raw(data)
+        known = {column.name: column for column in data.columns} if data.image else {}
+        return Raw(data.frame, data.source, known, data.pixels, data.notices).as_wanted(wanted)
+    return frames.to_raw(data).as_wanted(wanted)
 
 
-def _check_kinds(kinds: Mapping[str, str], names: Sequence[str], source: Source) -> None:
+def _check_kinds(kinds: Mapping[str, str], names: Sequence[str], source: Source, images: Collection[str] = ()) -> None:
     for name, kind in kinds.items():
         if name not in names:
             raise InputError(f"{source.name} has no column {name!r}.{suggest(name, names)}")
         if kind not in KINDS:
             raise InputError(f"There is no kind {kind!r}.{suggest(str(kind), KINDS)}")
+        if (kind == "image") != (name in images):
+            what = "no images" if kind == "image" else "images"
+            raise InputError(f"{source.name}: the column {name!r} holds {what} and cannot be read as {kind}.")
 
 
 def _with_kinds(table: Table, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
@@ -94,13 +122,15 @@ def _with_kinds(table: Table, kinds: Mapping[str, str], missing: Sequence[str]) 
 
 
 def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
-    _check_kinds(kinds, raw.frame.columns, raw.source)
+    _check_kinds(kinds, raw.frame.columns, raw.source, [raw.image.name] if raw.image else [])
     columns, values = [], []
     for series in raw.frame.get_columns():
-        column = _column(series, kinds.get(series.name), missing, raw.source)
+        asked = kinds.get(series.name)
+        known = raw.known.get(series.name)
+        column = known if known and asked in (None, known.kind) else _column(series, asked, missing, raw.source)
         columns.append(column)
         values.append(_values(series, column, raw.source))
-    return Table(pl.DataFrame(values), tuple(columns), raw.source)
+    return Table(pl.DataFrame(values), tuple(columns), raw.source, raw.pixels, raw.notices)
 
 
 def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source: Source) -> Column:
@@ -244,8 +274,9 @@ def conform(
     missing: str | Sequence[str] = (),
     delimiter: str | None = None,
     sheet: str | None = None,
+    damaged: str = "refuse",
 ) -> tuple[Table, list[str]]:
-    """New data read the way `columns` were: in their order, as their kinds.
+    """New data read the way `columns` were: in their order, as their kinds; images in their size and colours.
 
     Other columns are ignored; those named in `optional` may be absent. Returns the table and notices for a person.
 
@@ -254,7 +285,9 @@ def conform(
     InputError
         A column is missing, or holds a value that cannot be read as its kind (column, row and value are named).
     """
-    raw = data if isinstance(data, Raw) else as_raw(data, delimiter=delimiter, sheet=sheet)
+    wanted = wanted_for(columns, damaged)
+    raw = data if isinstance(data, Raw) else as_raw(data, delimiter=delimiter, sheet=sheet, wanted=wanted)
+    raw = _with_image_named(raw, columns)
     there = set(raw.frame.columns)
     lacking = [column.name for column in columns if column.name not in there and column.name not in optional]
     if lacking:
@@ -268,9 +301,38 @@ def conform(
             for c in chosen
         )
     values = [_values(raw.frame[column.name], column, raw.source) for column in chosen]
-    unused = sorted(there - {column.name for column in columns})
+    unused = sorted(there - {column.name for column in columns} - set(raw.known))
     notices = [f"Not used: {', '.join(repr(name) for name in unused)}."] if unused else []
-    return Table(pl.DataFrame(values), chosen, raw.source), notices
+    images = _images(raw, chosen)
+    return Table(pl.DataFrame(values), chosen, raw.source, images), [*notices, *raw.notices]
+
+
+def wanted_for(columns: Sequence[Column], damaged: str = "refuse") -> Wanted:
+    """How images must be read to be like those of `columns`."""
+    shape = next((column.parse["shape"] for column in columns if column.kind == "image"), None)
+    asked = Wanted.of(damaged=damaged)
+    return asked if shape is None else Wanted((shape[0], shape[1]), shape[2], asked.damaged)
+
+
+def _with_image_named(raw: Raw, columns: Sequence[Column]) -> Raw:
+    """The column of images called as in `columns`: there is one, whatever its name."""
+    wanted = next((column.name for column in columns if column.kind == "image"), None)
+    if wanted is None:
+        return raw
+    if raw.image is None:
+        raise InputError(
+            f"{raw.source.name} holds no images, which are needed; give a folder, an IDX or NPZ file, or an array."
+        )
+    known = {**raw.known, wanted: raw.image}
+    return replace(raw, frame=raw.frame.rename({raw.image.name: wanted}), known=known)
+
+
+def _images(raw: Raw, chosen: Sequence[Column]) -> Pixels | None:
+    """The images in the type of those that were learned from."""
+    column = next((column for column in chosen if column.kind == "image"), None)
+    if column is None or raw.pixels is None:
+        return None
+    return of_images.fitted_to(raw.pixels, column.parse["shape"], column.parse["dtype"], raw.source.name)[0]
 
 
 def _lacks(lacking: Sequence[str], raw: Raw) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from heldout.data.images import pixels as of_images
 from heldout.errors import InputError, suggest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from heldout.data.images.pixels import Pixels
     from heldout.persist import State
 
 DTYPES: dict[str, Any] = {  # of the values of each kind; a missing value is null, never NaN
@@ -24,6 +26,7 @@ DTYPES: dict[str, Any] = {  # of the values of each kind; a missing value is nul
     "category": pl.String,
     "date": pl.Datetime("us"),
     "text": pl.String,
+    "image": pl.String,  # a hash of its pixels, which lie beside the frame
 }
 KINDS = tuple(DTYPES)
 PARSE: dict[str, type] = {  # what says how a column is read, beside "missing"
@@ -34,6 +37,7 @@ PARSE: dict[str, type] = {  # what says how a column is read, beside "missing"
     "format": str,
     "pad": str,
     "dates": bool,
+    "dtype": str,
 }
 
 
@@ -42,7 +46,8 @@ class Column:
     """A column: its name, its kind, how raw values become values, and what to tell a person about that.
 
     `parse` is JSON: the style of its numbers, the format of its dates, its words for yes and no, the texts that
-    stand for a missing value. `note` is empty where nothing needs saying.
+    stand for a missing value; of images the shape (height, width, channels) and the type of a pixel. `note` is empty
+    where nothing needs saying.
     """
 
     name: str
@@ -56,16 +61,23 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a table came from: a name for people, the path, and the SHA-256 of the file's bytes."""
+    """Where a table came from: a name for people, the path, and the SHA-256 of the file's bytes.
+
+    Files of images say themselves which column is to be predicted (`target`), which one gives the split (`part`), and
+    what to do where they name no target (`lacks`).
+    """
 
     name: str
     path: str | None = None
     sha256: str | None = None
+    target: str | None = None
+    part: str | None = None
+    lacks: str = ""
 
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Rows of named columns, each of one kind: number, boolean, category, date or text.
+    """Rows of named columns, each of one kind: number, boolean, category, date, text or image.
 
     Attributes
     ----------
@@ -73,6 +85,10 @@ class Table:
         Float64, Boolean, String, Datetime("us") or String by kind; null where missing; never NaN or infinite.
     columns : tuple of Column
     source : Source
+    pixels : array (n, height, width, channels) of uint8 or float32, or None
+        The images, where a column is of them.
+    notices : tuple of str
+        What a person should know of how it was read.
 
     >>> from heldout.data.read import read
     >>> read({"size": ["1,200", "950"], "town": ["Ames", "Boone"]})
@@ -84,9 +100,16 @@ class Table:
     frame: pl.DataFrame
     columns: tuple[Column, ...]
     source: Source
+    pixels: Pixels | None = None
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.frame.height
+
+    @property
+    def image(self) -> Column | None:
+        """The column of images, if there is one."""
+        return next((column for column in self.columns if column.kind == "image"), None)
 
     @property
     def names(self) -> list[str]:
@@ -103,11 +126,13 @@ class Table:
     def select(self, names: Collection[str]) -> Table:
         """The table with these columns only, in this order."""
         chosen = tuple(self.column(name) for name in names)
-        return replace(self, frame=self.frame.select([column.name for column in chosen]), columns=chosen)
+        pixels = self.pixels if any(column.kind == "image" for column in chosen) else None
+        return replace(self, frame=self.frame.select([c.name for c in chosen]), columns=chosen, pixels=pixels)
 
     def take(self, rows: NDArray[np.integer[Any]]) -> Table:
         """The table with these rows, in this order; the values are copied."""
-        return replace(self, frame=self.frame[rows])
+        pixels = None if self.pixels is None else of_images.taken(self.pixels, rows)
+        return replace(self, frame=self.frame[rows], pixels=pixels)
 
     def schema(self) -> list[dict[str, Any]]:
         """The columns as JSON, for `columns_from_schema`."""
@@ -170,11 +195,15 @@ def _column(item: Any, state: State) -> Column:
         state.fail("one of its columns has no name or no kind")
     if not isinstance(parse, dict) or not all(_fits(key, value) for key, value in parse.items()):
         state.fail(f"its column {name!r} does not say how it is read")
+    if kind == "image" and ("shape" not in parse or parse.get("dtype") not in ("uint8", "float32")):
+        state.fail(f"its column {name!r} does not say what its images are like")
     return Column(name, kind, parse, note)
 
 
 def _fits(key: str, value: Any) -> bool:
     """Whether a way to read texts, as `recognise` finds it, may hold this."""
+    if key == "shape":
+        return of_images.is_shape(value)
     if key == "missing":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return isinstance(value, PARSE.get(key, ()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from heldout.memory import physical_memory
 from heldout.neural.program import Rows
 
 FILLED = 4096  # rows up to which they are filled up, so that folds of nearly one size share a program
@@ -86,4 +86,4 @@ def memory_of(device: Any) -> int:
     known = device.memory_stats() if device.platform != "cpu" else None
     if known and "bytes_limit" in known:
         return int(known["bytes_limit"])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**33
+    return physical_memory()
