@@ -67,7 +67,7 @@ def _with_images(data: Mapping[Any, Any], source: str) -> Raw:
     name = str(names[0])
     images = pixels.from_array(data[names[0]], source if source != "data" else f"The column {name!r}")
     marks = {key: pixels.fingerprints(images) if key == names[0] else values for key, values in data.items()}
-    column = image_column(images.shape[1:], images.dtype.name, name=name)
+    column = image_column(images.shape[1:], images.dtype.name, name)
     return Raw(checked_frame(_from_mapping(marks), source), Source(source), known={name: column}, pixels=images)
 
 

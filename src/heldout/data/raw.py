@@ -47,12 +47,11 @@ class Raw:
         if tuple(before) == shape:
             return self
         made, said = of_images.fitted_to(self.pixels, shape, self.pixels.dtype.name, self.source.name)
-        changed = image_column(shape, made.dtype.name, f"made from {of_images.words(before)}")
-        known = {**self.known, column.name: replace(changed, name=column.name)}
+        known = {**self.known, column.name: image_column(shape, made.dtype.name, column.name)}
         return replace(self, known=known, pixels=made, notices=(*self.notices, *said))
 
 
-def image_column(shape: Sequence[int], dtype: str, note: str = "", name: str = IMAGE) -> Column:
+def image_column(shape: Sequence[int], dtype: str, name: str = IMAGE) -> Column:
     """A column of images of this shape (height, width, channels) and type of pixels."""
-    told = of_images.words(shape) + (f", {note}" if note else "")
-    return Column(name, "image", {"shape": [int(side) for side in shape], "dtype": dtype}, told)
+    parse = {"shape": [int(side) for side in shape], "dtype": dtype}
+    return Column(name, "image", parse, of_images.words(shape))

@@ -336,6 +336,8 @@ def _images(raw: Raw, chosen: Sequence[Column]) -> Pixels | None:
 
 
 def _lacks(lacking: Sequence[str], raw: Raw) -> None:
+    if raw.source.target is None and raw.source.lacks:
+        raise InputError(raw.source.lacks)
     listed = ", ".join(repr(name) for name in lacking[:10]) + (", …" if len(lacking) > 10 else "")
     hint = suggest(lacking[0], raw.frame.columns)
     hint = hint if "Did you mean" in hint else ""

@@ -91,11 +91,11 @@ def held_out(X: Array, y: Array, weights: Array, share: float, seed: int, by_cla
 def moments(X: Array, weights: Array) -> tuple[Array, Array]:
     """Weighted mean and standard deviation of each place of a row; 1 for the deviation of a constant."""
     shares = weights / weights.sum()
-    flat = X.reshape(len(X), -1)
-    rows = max(1, BLOCK // max(flat.shape[1], 1))
+    width = int(np.prod(X.shape[1:]))
+    rows = max(1, BLOCK // max(width, 1))
     parts = [slice(start, start + rows) for start in range(0, len(X), rows)]
-    mean = sum(shares[part] @ flat[part].astype(np.float64) for part in parts)
-    variance = sum(shares[part] @ np.square(flat[part] - mean) for part in parts)
+    mean = sum(shares[part] @ X[part].reshape(-1, width).astype(np.float64) for part in parts)
+    variance = sum(shares[part] @ np.square(X[part].reshape(-1, width) - mean) for part in parts)
     deviation = np.sqrt(variance)
     tiny = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
     return np.asarray(mean).reshape(X.shape[1:]), np.where(tiny, 1.0, deviation).reshape(X.shape[1:])

@@ -23,6 +23,7 @@ from heldout.neural.losses import Loss
 from heldout.neural.optimizers import OPTIMIZERS, Optimizer
 from heldout.neural.program import Carried, Rows, Scaling, block_rows, memory_of, outputs_of
 from heldout.neural.schedules import SCHEDULES, schedule_of
+from heldout.neural.source import chosen
 from heldout.neural.summary import Summary, count_parameters
 from heldout.neural.train import Callback, Plan, RangeTest, as_type, fresh, range_test, train
 from heldout.progress import shown_progress
@@ -240,7 +241,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
                 raise InputError(f"{n} rows are too few to hold any out: set early_stopping=False.")
             return X, y, weights, None
         learn, judge = found[0] > 0.0, found[1] > 0.0
-        return X[learn], y[learn], found[0][learn], (X[judge], y[judge], found[1][judge])
+        return chosen(X, learn), y[learn], found[0][learn], (chosen(X, judge), y[judge], found[1][judge])
 
     def _learn_scale(self, X: Array, weights: Array) -> None:
         """How inputs are read: bytes as shares of 255, other numbers standardised."""

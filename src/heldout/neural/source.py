@@ -14,7 +14,7 @@ from heldout.memory import physical_memory
 from heldout.neural.program import Rows
 
 FILLED = 4096  # rows up to which they are filled up, so that folds of nearly one size share a program
-SHARE = 0.25  # of the device's memory that rows may fill; weights, gradients and activations need the rest
+SHARE = 0.25  # of the memory of device and host that rows may fill; weights, gradients and activations need the rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +28,14 @@ class Source:
 
     @classmethod
     def of(cls, rows: Rows, device: Any, chunk_rows: int | None = None, *, fill: bool = True) -> Source:
-        """Rows as they will be used; `chunk_rows` None: all, or as many as fit a quarter of the device's memory."""
+        """Rows as they will be used; `chunk_rows` None: all, or as many as fit a quarter of the memory."""
         n = len(rows.w)
-        most = chunk_rows or max(1, int(SHARE * memory_of(device) / max(bytes_of_row(rows), 1)))
+        memory = min(memory_of(device), physical_memory())
+        most = chunk_rows or max(1, int(SHARE * memory / max(bytes_of_row(rows), 1)))
         if n > most:
             return cls(rows, device, most, None)
-        return cls(rows, device, n, jax.device_put(filled(rows) if fill else rows, device))
+        whole = Rows(*(values[:] for values in rows))
+        return cls(rows, device, n, jax.device_put(filled(whole) if fill else whole, device))
 
     def __len__(self) -> int:
         return len(self.rows.w)
@@ -64,6 +66,34 @@ class Source:
     def _read(self, part: np.ndarray[Any, np.dtype[np.intp]]) -> Rows:
         at = np.sort(part)  # files are read in their order; a chunk is shuffled on the device
         return Rows(*(np.asarray(values[at]) for values in self.rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some rows of a large array, read when they are asked for: a copy of them would not fit into memory."""
+
+    values: Any
+    places: np.ndarray[Any, np.dtype[np.intp]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.places), *self.values.shape[1:])
+
+    @property
+    def dtype(self) -> Any:
+        return self.values.dtype
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.values[self.places[at]]
+
+
+def chosen(values: Any, mask: np.ndarray[Any, np.dtype[np.bool_]]) -> Any:
+    """The rows of the mask: a copy, or where the array takes a quarter of the memory and more, `Chosen`."""
+    large = values.nbytes > SHARE * physical_memory()
+    return Chosen(values, np.flatnonzero(mask)) if large else values[mask]
 
 
 def filled(rows: Rows) -> Rows:

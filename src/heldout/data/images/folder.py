@@ -97,9 +97,9 @@ def load_images(path: Path, wanted: Wanted) -> Raw:
     return Raw(
         pl.DataFrame({**columns, IMAGE: marks}),
         Source(source, str(path), sha256, target=target, lacks=lacks),
-        known={**known, IMAGE: image_column(shape, "uint8", _resizing(looks, shape))},
+        known={**known, IMAGE: image_column(shape, "uint8")},
         pixels=images,
-        notices=faults.notices(),
+        notices=(*_resizing(looks, shape, source), *faults.notices()),
     )
 
 
@@ -198,13 +198,14 @@ def _shape(looks: Sequence[Look], wanted: Wanted) -> tuple[int, int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale)), channels
 
 
-def _resizing(looks: Sequence[Look], shape: tuple[int, int, int]) -> str:
-    """How the sizes of the files became that of the images, for a person."""
+def _resizing(looks: Sequence[Look], shape: tuple[int, int, int], source: str) -> list[str]:
+    """What a person should know of sizes that changed."""
     sizes = Counter((item.width, item.height) for item in looks)
     if set(sizes) == {(shape[1], shape[0])}:
-        return ""
+        return []
     (width, height), _ = sizes.most_common(1)[0]
-    return f"resized from {width} x {height}" + (f" and {len(sizes) - 1:,} other sizes" if len(sizes) > 1 else "")
+    others = "" if len(sizes) == 1 else f" and {len(sizes) - 1:,} other size{'s' * (len(sizes) > 2)}"
+    return [f"{source}: images of {width} x {height}{others} pixels were resized to {shape[1]} x {shape[0]}."]
 
 
 def _decoded(
