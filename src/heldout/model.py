@@ -13,7 +13,7 @@ from heldout.data.encode import Encoder
 from heldout.data.read import as_raw, conform, wanted_for
 from heldout.data.table import Column, Table
 from heldout.errors import InputError, WorkError
-from heldout.fitting import as_pandas, predict, images_for
+from heldout.fitting import as_pandas, images_for, predict
 from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
 from heldout.persist import State

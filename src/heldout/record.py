@@ -69,7 +69,7 @@ def _summary(values: pl.Series, column: Column) -> tuple[dict[str, Any], float, 
     missing = 1 - len(filled) / len(values) if len(values) else 0.0
     if filled.is_empty():
         return {}, missing, 0
-    summarise = {"number": _numbers, "date": _dates, "text": _texts}.get(column.kind, _levels)
+    summarise = {"number": _numbers, "date": _dates, "text": _texts, "image": _images}.get(column.kind, _levels)
     return summarise(filled), missing, filled.n_unique()
 
 
@@ -99,6 +99,10 @@ def _dates(filled: pl.Series) -> dict[str, Any]:
 def _texts(filled: pl.Series) -> dict[str, Any]:
     words = [len(text.split()) for text in filled.head(1000).to_list()]
     return {"words": statistics.median(words), "example": str(filled[0])[:80]}
+
+
+def _images(filled: pl.Series) -> dict[str, Any]:
+    return {"images": filled.n_unique()}
 
 
 # Leaderboard -----------------------------------------------------------------------------------------------

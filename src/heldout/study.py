@@ -20,6 +20,7 @@ from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score, too_large
 from heldout.folder import FORMAT, LEDGER, PARTS, RECORD, REPORT, StudyFolder
+from heldout.gallery import gallery
 from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.problem import Problem, Trivial
@@ -409,6 +410,9 @@ class Study:
         chosen = self._fitted[self._chosen()]
         y = self.problem.y(self._prepared().validation.table)
         made["charts"] = record.charts(chosen, y, self.problem)
+        if self.problem.image is not None:
+            parts = self._prepared()
+            made["charts"]["images"] = gallery(self.problem, chosen, parts.train.table, parts.validation.table)
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
         self._write_record()
 

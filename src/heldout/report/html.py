@@ -76,6 +76,7 @@ def _environment() -> Environment:
         "number": words.number,
         "interval": words.interval,
         "percent": words.percent,
+        "percent_short": lambda share: words.percent(float(f"{share:.3g}")),
         "seconds": words.seconds,
         "value": words.short_number,
         "missing": words.missing,

@@ -180,7 +180,9 @@ def fitted_to(pixels: Pixels, shape: Sequence[int], dtype: str, source: str) -> 
         said.append(f"{source}: images of {words(pixels.shape[1:])}, were read as {colours(shape[2])}.")
         pixels = _in_channels(pixels, shape[2], source)
     if tuple(pixels.shape[1:3]) != tuple(shape[:2]):
-        said.append(f"{source}: images of {pixels.shape[2]} x {pixels.shape[1]} pixels were resized to {shape[1]} x {shape[0]}.")
+        said.append(
+            f"{source}: images of {pixels.shape[2]} x {pixels.shape[1]} pixels were resized to {shape[1]} x {shape[0]}."
+        )
         pixels = resized(pixels, (shape[0], shape[1]))
     return pixels, said
 
