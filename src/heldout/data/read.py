@@ -55,7 +55,8 @@ def read(
     sheet : str, optional
         Of an Excel file. Default: the first.
     size : "WIDTHxHEIGHT", int or (width, height), optional
-        Of images. Default: as they are; files of several sizes, or with a side above 64, are made smaller.
+        Of images, whatever shape they had (bilinear). Default: as they are; of files the median height and width,
+        made smaller where a side is above 64.
     grey : bool, default False
         Read images in grey. Default: in colour, unless all of them are grey.
     damaged : {"refuse", "skip"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from heldout.data.table import Column, Source
 from heldout.errors import InputError
 
 FILE = "file"
-LARGEST_SIDE = 64  # of images that keep their size unless told otherwise
+LARGEST_SIDE = 64  # of images in the size that they get unless told otherwise
 IGNORED = ("thumbs.db", "desktop.ini")  # and every name that begins with a dot
 PARTS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 TOGETHER = 256  # files looked at together
@@ -186,14 +187,11 @@ def _looked_at(listed: Sequence[Listed], faults: Faults) -> tuple[list[Listed], 
 
 
 def _shape(looks: Sequence[Look], wanted: Wanted) -> tuple[int, int, int]:
-    """Height, width and channels: as asked; else as they are, or resized where they differ or are large."""
+    """Height, width and channels: as asked; else the medians, made smaller where they are large."""
     channels = wanted.channels or (1 if all(item.grey for item in looks) else 3)
     if wanted.size is not None:
         return (*wanted.size, channels)
-    sizes = {(item.height, item.width) for item in looks}
-    if len(sizes) > 1:
-        return LARGEST_SIDE, LARGEST_SIDE, channels
-    ((height, width),) = sizes
+    height, width = statistics.median_low(i.height for i in looks), statistics.median_low(i.width for i in looks)
     scale = min(1.0, LARGEST_SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale)), channels
 
@@ -204,8 +202,8 @@ def _resizing(looks: Sequence[Look], shape: tuple[int, int, int], source: str) -
     if set(sizes) == {(shape[1], shape[0])}:
         return []
     (width, height), _ = sizes.most_common(1)[0]
-    others = "" if len(sizes) == 1 else f" and {len(sizes) - 1:,} other size{'s' * (len(sizes) > 2)}"
-    return [f"{source}: images of {width} x {height}{others} pixels were resized to {shape[1]} x {shape[0]}."]
+    others = "" if len(sizes) == 1 else f" and of {len(sizes) - 1:,} other size{'s' * (len(sizes) > 2)}"
+    return [f"{source}: images of {width} x {height} pixels{others} were resized to {shape[1]} x {shape[0]} (--size)."]
 
 
 def _decoded(
