@@ -24,7 +24,7 @@ from heldout import Model, Study, load, persist, read
 from heldout.cli import main
 from heldout.data.images import pixels
 from heldout.errors import InputError, ModelFileError, SealError, WorkError
-from heldout.occlusion import occlusion
+from heldout.occlusion import occlusion_sensitivity
 from heldout.problem import Problem
 from heldout.split import train_validation_test_split
 
@@ -488,7 +488,7 @@ def test_occlusion_is_the_mean_loss_over_the_patches_of_a_pixel() -> None:
     def answer(shown: np.ndarray) -> np.ndarray:
         return np.tanh((shown * weights).sum(axis=(1, 2, 3)))
 
-    heat = occlusion(answer, images, cover)
+    heat = occlusion_sensitivity(answer, images, cover)
     for image, found in zip(images, heat, strict=True):  # patches of 1 x 1: a seventh of 6
         for row, column in ((0, 0), (5, 8), (2, 3)):
             covered = image.copy()

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
+    from heldout.occlusion import occlusion_sensitivity
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
@@ -122,6 +123,7 @@ _PLACES = {
     "from_torch": "heldout.neural.exchange.imported",
     "to_torch": "heldout.neural.exchange.imported",
     "permutation_importance": "heldout.importance",
+    "occlusion_sensitivity": "heldout.occlusion",
     "Score": "heldout.intervals",
     "Check": "heldout.diagnose",
     "Evidence": "heldout.diagnose",
@@ -192,6 +194,7 @@ __all__ = [
     "logistic_inference",
     "margin_loss",
     "maximum_likelihood",
+    "occlusion_sensitivity",
     "permutation_importance",
     "read",
     "save",

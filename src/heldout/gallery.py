@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from heldout.data.images.pixels import resized, taken
 from heldout.data.table import Table
 from heldout.fitting import Fitted, images_for, predict
 from heldout.metrics import Prediction
-from heldout.occlusion import occlusion
+from heldout.occlusion import occlusion_sensitivity
 from heldout.problem import Problem, label_text
 
 Array = NDArray[Any]
@@ -143,13 +144,13 @@ def _attention(
         image = np.asarray(table.pixels[row])
         code = None if problem.classes is None else int(np.asarray(chosen.prediction.label)[row])
         cover = (np.rint(mean) if image.dtype == np.uint8 else mean).astype(image.dtype)
-        heat = occlusion(lambda images, code=code: _answer(chosen, problem, images, code), image[None], cover)[0]  # type: ignore[misc]
+        heat = occlusion_sensitivity(partial(_answer, chosen, problem, code), image[None], cover)[0]
         shown = _shown(row, table, problem, chosen.prediction, y, ink)
         found.append({**shown, "heat": png(_heated(ink(image), heat))})
     return found
 
 
-def _answer(chosen: Fitted, problem: Problem, images: Array, code: int | None) -> Array:
+def _answer(chosen: Fitted, problem: Problem, code: int | None, images: Array) -> Array:
     """The number whose fall is shown: the probability of a class, 1 where it is chosen, or the predicted number."""
     X = images_for(chosen.estimator, images.reshape(len(images), -1), problem)
     said = predict(chosen.estimator, X, problem)

@@ -12,7 +12,7 @@ Array = NDArray[Any]
 PATCHES = 7  # patches across the shorter side; they are moved by half of their width
 
 
-def occlusion(answer: Callable[[Array], Array], images: Array, cover: Array) -> Array:
+def occlusion_sensitivity(answer: Callable[[Array], Array], images: Array, cover: Array) -> Array:
     r"""How much `answer` falls where each image is covered, (n, height, width).
 
     A square of a seventh of the shorter side is moved over the image by half its width and shows `cover` instead of it.
@@ -33,7 +33,7 @@ def occlusion(answer: Callable[[Array], Array], images: Array, cover: Array) -> 
     M. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", ECCV 2014, section 4.2.
 
     >>> image = np.zeros((1, 14, 14, 1)); image[0, 4, 9] = 1.0
-    >>> heat = occlusion(lambda shown: shown.sum(axis=(1, 2, 3)), image, np.zeros((14, 14, 1)))
+    >>> heat = occlusion_sensitivity(lambda shown: shown.sum(axis=(1, 2, 3)), image, np.zeros((14, 14, 1)))
     >>> [int(i) for i in np.argwhere(heat[0] == heat.max())[0]], float(heat[0, 0, 0])
     ([4, 9], 0.0)
     """
