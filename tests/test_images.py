@@ -286,6 +286,10 @@ def test_arrays_of_images() -> None:
         read({"a": COLOURS, "b": COLOURS})
     with pytest.raises(InputError, match="missing, infinite"):
         read(np.full((2, 3, 3), np.nan))
+    beside = {"a": COLOURS, "age": np.arange(12.0), "y": np.arange(12) / 7}
+    with pytest.raises(InputError, match="age cannot be kept beside them; drop 'a'"):
+        Study(beside, "y", keep=["age"]).fit()
+    assert Problem.state(read(beside), "y", drop=["a"]).features == ("age",)
     with pytest.raises(InputError, match="holds images and cannot be read as number"):
         read({"a": COLOURS}, kinds={"a": "number"})
     with pytest.raises(InputError, match="holds no images and cannot be read as image"):

@@ -140,6 +140,7 @@ class Problem:
             raise InputError(f"A positive class was given, but {target} is predicted as a number.")
         roles = {target, group, part, *drop} - {None}
         candidates = [name for name in table.names if name not in roles]
+        _require_no_columns_beside(table, candidates, keep)
         out = screen(table, candidates, target, classes is None, {*keep, time})
         out += [LeftOut(name, "left out as asked") for name in table.names if name in drop]
         features = tuple(name for name in candidates if name not in {item.name for item in out})
@@ -322,6 +323,15 @@ def label_text(label: Label) -> str:
     if isinstance(label, bool):
         return "true" if label else "false"
     return f"{label:g}" if isinstance(label, float) else str(label)
+
+
+def _require_no_columns_beside(table: Table, candidates: Collection[str], keep: Collection[str]) -> None:
+    image = table.image
+    if image is not None and image.name in candidates and keep:
+        raise InputError(
+            f"{table.source.name}: learners see the images alone, and {', '.join(keep)} cannot be kept beside "
+            f"them; drop {image.name!r} to learn from the other columns."
+        )
 
 
 def _require_filled(table: Table, target: str) -> None:

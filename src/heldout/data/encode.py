@@ -133,7 +133,7 @@ def _image_shape(state: State) -> tuple[int, ...] | None:
 
 
 def _pixel_names(shape: tuple[int, ...]) -> list[str]:
-    """ "pixel 3,5": row and column, from 0; of several channels with theirs behind."""
+    """Row and column of each pixel, from 0, as "pixel 3,5"; of several channels with theirs behind."""
     rows, columns, channels = shape
     tails = [""] if channels == 1 else [f",{channel}" for channel in range(channels)]
     return [f"pixel {row},{column}{tail}" for row in range(rows) for column in range(columns) for tail in tails]

@@ -76,6 +76,10 @@ def load_images(path: Path, wanted: Wanted) -> Raw:
     to be skipped.
     """
     source = _text(path.resolve().name)
+    if wanted.channels not in (None, 1, 3):
+        raise InputError(
+            f"{source}: image files are grey or colour, and images of {wanted.channels} channels are needed."
+        )
     faults = Faults(source, wanted.damaged)
     listed = list(_files_of(path, faults)) if path.is_dir() else [Listed(path, source, None)]
     listed, looks = _looked_at(listed, faults)
