@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from heldout import Model, Study, load, persist, read
+from heldout import MLPClassifier, Model, Study, load, persist, read
 from heldout.cli import main
 from heldout.data.images import pixels
 from heldout.errors import InputError, ModelFileError, SealError, WorkError
@@ -462,6 +462,15 @@ def test_images_that_do_not_fit_are_read_from_a_file(tmp_path: Path, monkeypatch
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(WorkError, match=r"nor onto the disk of .*TMPDIR"):
         read(root)
+
+
+def test_networks_learn_the_same_from_rows_that_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, labels = digits()
+    X = (images / 16).astype(np.float32).reshape(len(images), -1)
+    learner = MLPClassifier(hidden_layer_sizes=(8,), chunk_rows=100, max_iter=2)
+    expected = learner.fit(X, labels).predict_proba(X)
+    monkeypatch.setattr("heldout.neural.source.SHARE", 0.0)  # rows held out are marked, not copied
+    assert np.array_equal(learner.fit(X, labels).predict_proba(X), expected)
 
 
 def test_a_large_array_is_split_without_a_copy_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
