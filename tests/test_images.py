@@ -439,6 +439,10 @@ def test_models_of_images_are_stored_and_checked(tmp_path: Path) -> None:
     persist.save(model, tmp_path / "m")
     with pytest.raises(ModelFileError, match="encoder is made for other images"):
         load(tmp_path / "m")
+    model.problem.columns[0].parse["shape"][:] = model.encoder.image_shape_ = [2**14] * 3  # no names are made for it
+    persist.save(model, tmp_path / "m")
+    with pytest.raises(ModelFileError, match="do not have the same number of columns"):
+        load(tmp_path / "m")
 
 
 def test_images_that_do_not_fit_are_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,13 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _count(self) -> None:
         numbers = self.numbers_.features if self.numbers_ else []
         names = [*numbers, *(name for block in self.blocks_ for name in block.features)]
-        self.feature_names_out_: list[str] = _pixel_names(self.image_shape_) if self.image_shape_ else _different(names)
-        self.n_features_out_: int = len(self.feature_names_out_)
+        self._names: list[str] = _different(names)
+        self.n_features_out_: int = math.prod(self.image_shape_) if self.image_shape_ else len(names)
+
+    @property
+    def feature_names_out_(self) -> list[str]:
+        """The names of the matrix's columns."""
+        return _pixel_names(self.image_shape_) if self.image_shape_ else self._names
 
     def transform(self, table: Table) -> Array:
         """The rows as a matrix of shape (n, `n_features_out_`), float64; images in the type of their pixels."""
