@@ -276,7 +276,7 @@ def test_npz_files_by_the_names_of_their_arrays(tmp_path: Path) -> None:
 def test_arrays_of_images() -> None:
     table = read({"photo": COLOURS[..., 0], "price": np.arange(12.0)})
     assert table.pixels is not None and table.pixels.shape == (12, 9, 7, 1) and table.pixels.dtype == np.uint8
-    assert read(COLOURS.astype(float)).pixels.dtype == np.uint8  # type: ignore[union-attr]
+    assert np.array_equal(read(COLOURS.astype(np.int64)).pixels, COLOURS.astype(np.float32))
     halves = read(COLOURS / 2).pixels
     assert halves is not None and halves.dtype == np.float32 and np.array_equal(halves, COLOURS / np.float32(2))
     resized = read(COLOURS / 2, size=(5, 3)).pixels
@@ -424,6 +424,7 @@ def test_given_parts_and_a_number_to_predict(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=reason):
             final.model.predict(wrong)
+    assert np.array_equal(final.model.predict(X[60:].astype(float)), final.model.predict(X[60:]))
     grey, notices = final.model.predict_table(X[60:, :, :, 0])
     assert notices == ["an array: images of 5 x 6 pixels, grey, were read as colour."]
     thrice = final.model.predict(np.repeat(X[60:, :, :, :1], 3, axis=3))

@@ -31,6 +31,7 @@ class Rows:
     """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all."""
 
     part: Part
+    encoder: Encoder
     X: Array  # (n, d)
     y: Array
     sample: Sample
@@ -40,12 +41,12 @@ class Rows:
     def of(cls, part: Part, problem: Problem, encoder: Encoder, seed: int) -> Rows:
         sample = Sample.of(part.units, seed)
         X = encoder.transform(part.table.select(problem.features))
-        return cls(part, X, problem.y(part.table), sample, sample.cluster_draws())
+        return cls(part, encoder, X, problem.y(part.table), sample, sample.cluster_draws())
 
     def input_for(self, candidate: Candidate, problem: Problem) -> Any:
         if candidate.raw:
             return as_pandas(self.part.table, problem)
-        return images_for(candidate.estimator, self.X, problem)
+        return images_for(candidate.estimator, self.X, self.encoder)
 
     def replicates(self, criterion: Criterion, prediction: Prediction) -> Replicates:
         return replicate(criterion, self.y, prediction, self.sample, self.draws)
@@ -91,19 +92,19 @@ def too_large(candidate: Candidate, rows: Rows) -> str:
     )
 
 
-def images_for(estimator: Any, X: Array, problem: Problem) -> Array:
+def images_for(estimator: Any, X: Array, encoder: Encoder) -> Array:
     """A matrix of pixels as the estimator takes it; of a table's columns as it is.
 
-    Our networks get bytes as they are, some of them images in their shape (n, height, width, channels). All others
-    get bytes as shares of 255, because penalties depend on the scale.
+    Our networks get pixels as they are, some of them images in their shape (n, height, width, channels). All others
+    get them as shares of the greatest in training, because penalties depend on the scale.
     """
     entry = entry_of(estimator)
-    if problem.image is None:
+    if encoder.image_shape_ is None:
         return X
     if entry is not None and entry.shaped:
-        return X.reshape(len(X), *problem.image.parse["shape"])
+        return X.reshape(len(X), *encoder.image_shape_)
     streams = entry is not None and entry.streams
-    return X if streams or X.dtype != np.uint8 else X / 255
+    return X if streams else X / np.float64(encoder.pixel_scale_)
 
 
 def fit(candidate: Candidate, problem: Problem, train: Rows, validation: Rows) -> Fitted:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heldout.data.encode import Encoder
 from heldout.data.images.pixels import resized, taken
 from heldout.data.table import Table
 from heldout.fitting import Fitted, images_for, predict
@@ -32,7 +33,7 @@ GAP = 2
 FOR, AGAINST = np.array([224, 123, 57.0]), np.array([47, 111, 176.0])  # the report's orange and blue
 
 
-def gallery(problem: Problem, chosen: Fitted, train: Table, validation: Table) -> dict[str, Any]:
+def gallery(problem: Problem, encoder: Encoder, chosen: Fitted, train: Table, validation: Table) -> dict[str, Any]:
     """The pictures of a study of images, of its chosen learner, as JSON values."""
     assert train.pixels is not None and chosen.prediction is not None
     rows = np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).astype(int)
@@ -45,7 +46,7 @@ def gallery(problem: Problem, chosen: Fitted, train: Table, validation: Table) -
     return {
         "examples": _examples(problem, train, ink),
         "mistakes": [_shown(row, validation, problem, chosen.prediction, y, ink) for row in order[:wrong][:WRONG]],
-        "attention": _attention(problem, chosen, validation, y, shown, sample.mean(axis=0), ink),
+        "attention": _attention(problem, encoder, chosen, validation, y, shown, sample.mean(axis=0), ink),
         "filters": _filters(chosen.estimator, problem),
     }
 
@@ -135,7 +136,14 @@ def _shown(row: int, table: Table, problem: Problem, prediction: Prediction, y: 
 
 
 def _attention(
-    problem: Problem, chosen: Fitted, table: Table, y: Array, rows: Array, mean: Array, ink: Ink
+    problem: Problem,
+    encoder: Encoder,
+    chosen: Fitted,
+    table: Table,
+    y: Array,
+    rows: Array,
+    mean: Array,
+    ink: Ink,
 ) -> list[dict[str, Any]]:
     """Some validation images and what covering a part of them takes from the answer."""
     assert table.pixels is not None and chosen.prediction is not None
@@ -144,16 +152,15 @@ def _attention(
         image = np.asarray(table.pixels[row])
         code = None if problem.classes is None else int(np.asarray(chosen.prediction.label)[row])
         cover = (np.rint(mean) if image.dtype == np.uint8 else mean).astype(image.dtype)
-        heat = occlusion_sensitivity(partial(_answer, chosen, problem, code), image[None], cover)[0]
+        heat = occlusion_sensitivity(partial(_answer, chosen.estimator, problem, encoder, code), image[None], cover)[0]
         shown = _shown(row, table, problem, chosen.prediction, y, ink)
         found.append({**shown, "heat": png(_heated(ink(image), heat))})
     return found
 
 
-def _answer(chosen: Fitted, problem: Problem, code: int | None, images: Array) -> Array:
+def _answer(estimator: Any, problem: Problem, encoder: Encoder, code: int | None, images: Array) -> Array:
     """The number whose fall is shown: the probability of a class, 1 where it is chosen, or the predicted number."""
-    X = images_for(chosen.estimator, images.reshape(len(images), -1), problem)
-    said = predict(chosen.estimator, X, problem)
+    said = predict(estimator, images_for(estimator, images.reshape(len(images), -1), encoder), problem)
     if code is None:
         return np.asarray(said.value)
     if said.probability is None:

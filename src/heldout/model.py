@@ -105,7 +105,7 @@ class Model:
             X = as_pandas(table, self.problem)
         else:
             matrix = self.encoder.transform(table.select(self.problem.features))
-            X = images_for(self.estimator, matrix, self.problem)
+            X = images_for(self.estimator, matrix, self.encoder)
         try:
             return predict(self.estimator, X, self.problem)
         except ValueError as error:

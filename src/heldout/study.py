@@ -412,7 +412,9 @@ class Study:
         made["charts"] = record.charts(chosen, y, self.problem)
         if self.problem.image is not None:
             parts = self._prepared()
-            made["charts"]["images"] = gallery(self.problem, chosen, parts.train.table, parts.validation.table)
+            made["charts"]["images"] = gallery(
+                self.problem, self._model(chosen.name).encoder, chosen, parts.train.table, parts.validation.table
+            )
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
         self._write_record()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from heldout.data.blocks import Dates, Levels, Numbers, Strings
-from heldout.data.images.pixels import is_shape
+from heldout.data.images.pixels import greatest, is_shape
 from heldout.data.table import Table
 from heldout.persist import State
 
@@ -42,6 +42,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Of the matrix's columns: "age", "age is missing", "town=Ames", "sold: month".
     n_features_out_ : int
     image_shape_ : (height, width, channels) of a column of images, which then is the only one; or None
+    pixel_scale_ : float
+        The greatest absolute value of a pixel in the training rows.
 
     >>> from heldout.data.read import read
     >>> table = read({"age": [20.0, None, 40.0, 30.0], "town": ["Ames", "Boone", "Ames", "Ames"]})
@@ -60,6 +62,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         del y
         self.columns_: list[str] = table.names
         self.image_shape_: tuple[int, ...] | None = tuple(table.image.parse["shape"]) if table.image else None
+        self.pixel_scale_: float = 1.0 if table.pixels is None else greatest(table.pixels)
         encoded = [column for column in table.columns if column.kind != "image"]
         plain = [column.name for column in encoded if column.kind in ("number", "boolean")]
         self.numbers_: Numbers | None = Numbers.learn(table.frame.select(plain)) if plain else None
@@ -111,6 +114,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "numbers": self.numbers_,
             "blocks": self.blocks_,
             "image_shape": self.image_shape_,
+            "pixel_scale": self.pixel_scale_,
         }
 
     @classmethod
@@ -120,6 +124,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         made.numbers_ = state.object("numbers", Numbers) if state.optional("numbers") else None
         made.blocks_ = state.objects("blocks", (Levels, Dates, Strings))
         made.image_shape_ = _image_shape(state)
+        made.pixel_scale_ = state.number("pixel_scale", low=1e-30) if state.optional("pixel_scale") else 1.0
         if made.image_shape_ and (made.numbers_ or made.blocks_ or len(made.columns_) != 1):
             state.fail("it has columns beside the images")
         used = [*(made.numbers_.names if made.numbers_ else []), *(block.name for block in made.blocks_)]

@@ -97,6 +97,11 @@ def masked(pixels: Pixels, key: bytes) -> Pixels:
     return collected(changed(), len(pixels), (row,), np.uint8)
 
 
+def greatest(pixels: Pixels) -> float:
+    """The greatest absolute value; 1 where all are 0."""
+    return max(float(np.abs(block).max()) for block in blocks_of(pixels)) or 1.0
+
+
 def sha256(pixels: Pixels) -> str:
     """Over all bytes of all images."""
     digest = hashlib.sha256()
@@ -123,13 +128,14 @@ def fingerprints(pixels: Pixels) -> list[str]:
 
 
 def from_array(array: NDArray[Any], source: str) -> Pixels:
-    """An array (n, height, width) or (n, height, width, channels) as uint8 where it holds bytes, else as float32.
+    """An array (n, height, width) or (n, height, width, channels): bytes (uint8) as they are, others as float32.
 
     Raises InputError for other shapes and types, for channels that do not stand last, and for numbers that are not
     finite.
 
-    >>> from_array(np.full((2, 8, 8), 16.0), "an array").dtype, from_array(np.full((2, 8, 8), 0.5), "an array").dtype
-    (dtype('uint8'), dtype('float32'))
+    >>> pixels = from_array(np.full((2, 8, 8), 16), "an array")
+    >>> pixels.shape, pixels.dtype
+    ((2, 8, 8, 1), dtype('float32'))
     """
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise InputError(
@@ -145,15 +151,8 @@ def from_array(array: NDArray[Any], source: str) -> Pixels:
     pixels = array if array.ndim == 4 else array[..., None]
     if pixels.dtype == np.uint8:
         return pixels
-    dtype = np.uint8 if all(_holds_bytes(block) for block in blocks_of(pixels)) else np.float32
-    converted = (_finite(block, source).astype(dtype) for block in blocks_of(pixels))
-    return collected(converted, len(pixels), pixels.shape[1:], dtype)
-
-
-def _holds_bytes(block: Pixels) -> bool:
-    if block.dtype == bool:
-        return True
-    return bool(((block >= 0) & (block <= 255) & (block == np.floor(block))).all())
+    converted = (_finite(block, source).astype(np.float32) for block in blocks_of(pixels))
+    return collected(converted, len(pixels), pixels.shape[1:], np.float32)
 
 
 def _finite(block: Pixels, source: str) -> Pixels:
@@ -169,7 +168,7 @@ def fitted_to(pixels: Pixels, shape: Sequence[int], dtype: str, source: str) -> 
     Raises InputError where the channels or the values cannot be made those.
     """
     said = []
-    if dtype == "uint8" and pixels.dtype != np.uint8:
+    if dtype == "uint8" and not all(_holds_bytes(block) for block in blocks_of(pixels)):
         raise InputError(
             f"{source}: the pixels should be whole numbers from 0 to 255, as those that were learned from, and are "
             "fractions or others; bring them to that scale."
@@ -185,6 +184,10 @@ def fitted_to(pixels: Pixels, shape: Sequence[int], dtype: str, source: str) -> 
         )
         pixels = resized(pixels, (shape[0], shape[1]))
     return pixels, said
+
+
+def _holds_bytes(block: Pixels) -> bool:
+    return block.dtype == np.uint8 or bool(((block >= 0) & (block <= 255) & (block == np.floor(block))).all())
 
 
 def _in_channels(pixels: Pixels, channels: int, source: str) -> Pixels:
