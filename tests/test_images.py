@@ -484,10 +484,11 @@ def test_a_large_array_is_split_without_a_copy_in_memory(tmp_path: Path, monkeyp
     big[:] = RNG.integers(0, 256, (n, 32, 32), dtype=np.uint8)
     monkeypatch.setattr(pixels, "SHARE", 0.0)
     monkeypatch.setattr(pixels, "BLOCK", 2**16)
+    Study({"image": COLOURS, "y": np.arange(12) / 7}, "y")._begin()  # what is imported on the way is no copy
     tracemalloc.start()
     study = Study({"image": big, "y": [float(v) for v in big[:, 0, 0]]}, "y", task="regression", folder=tmp_path / "s")
-    study._exclusive().__enter__()
-    study._begin()
+    with study._exclusive():
+        study._begin()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < n * row / 2
