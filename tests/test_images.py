@@ -28,8 +28,6 @@ from heldout.occlusion import occlusion_sensitivity
 from heldout.problem import Problem
 from heldout.split import train_validation_test_split
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (12, 9, 7, 3), dtype=np.uint8)  # twelve images, 9 high and 7 wide
 
