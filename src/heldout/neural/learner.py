@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,29 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
 
     def _coded(self, y: Any, loss: Loss, outputs: int, dtype: Any) -> Array:
         """The targets as the loss takes them."""
+        raise NotImplementedError
+
+    def _architecture_to_state(self) -> dict[str, Any]:
+        """The parameters that describe the network, as a file stores them; so with the loss and what fit learned."""
+        raise NotImplementedError
+
+    def _loss_to_state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _targets_to_state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @classmethod
+    def _architecture_from_state(cls, state: State) -> dict[str, Any]:
+        """Those parameters again; so with the loss."""
+        raise NotImplementedError
+
+    @classmethod
+    def _loss_from_state(cls, state: State) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _read_targets(self, state: State) -> None:
+        """Restore what fit learned of the targets."""
         raise NotImplementedError
 
     # Fit
@@ -427,6 +450,25 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         return tags
 
     # Files
+
+    def to_state(self) -> dict[str, Any]:
+        """What a model file stores of a fitted learner."""
+        return {
+            **self._architecture_to_state(),
+            **self._loss_to_state(),
+            **training_to_state(self),
+            **self._targets_to_state(),
+            **self._fitted_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
+        given = cls._architecture_from_state(state) | cls._loss_from_state(state) | training_from_state(state)
+        learner = cls(**given)
+        learner._read_targets(state)
+        learner._read_fitted(state, learner._outputs_wanted()[0])
+        return learner
 
     def _fitted_state(self) -> dict[str, Any]:
         return {
