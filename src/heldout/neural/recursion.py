@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
-from heldout.neural.layers.base import Array, Key, Layer, Params, State, kind_of
+from heldout.neural.layers.base import Array, Key, Layer, Params, State
 from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
 
 
@@ -34,7 +34,7 @@ class Node:
 
     @property
     def called(self) -> str:
-        return self.name or kind_of(self.layer)
+        return self.name or self.layer.called
 
 
 @functools.partial(
