@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.neural.backprop import backprop
+    from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
     from heldout.neural.convolving import convolve, cross_correlate
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
@@ -115,6 +116,8 @@ _PLACES = {
     "MLPRegressor": "heldout.neural.estimators",
     "NeuralClassifier": "heldout.neural.estimators",
     "NeuralRegressor": "heldout.neural.estimators",
+    "ConvNetClassifier": "heldout.neural.convnets",
+    "ConvNetRegressor": "heldout.neural.convnets",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
     "backprop": "heldout.neural.backprop",
@@ -140,6 +143,8 @@ __all__ = [
     "BaselineClassifier",
     "BaselineRegressor",
     "Check",
+    "ConvNetClassifier",
+    "ConvNetRegressor",
     "DecisionTreeClassifier",
     "DecisionTreeRegressor",
     "ElasticNet",

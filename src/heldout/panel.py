@@ -67,5 +67,7 @@ LEARNERS: dict[str, Entry] = {
         Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=False),
         Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", tried=False),
         Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", tried=False),
+        Entry("ConvNetRegressor", "Convolutional network", REGRESSION, "neural.convnets", tried=False),
+        Entry("ConvNetClassifier", "Convolutional network", CLASSIFICATION, "neural.convnets", tried=False),
     )
 }

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
-from heldout.neural import choices
+from heldout.neural import choices, transfer
 from heldout.neural.history import History
 from heldout.neural.layers.base import Layer, shape_text
 from heldout.neural.layers.stored import as_numpy, from_json, to_json, weights_from_state
@@ -273,7 +273,11 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         if self.standardise == "auto" and X.dtype == np.uint8:
             self.input_scale_ = np.array(255.0)
         elif self.standardise:
-            self.input_mean_, self.input_scale_ = choices.moments(X, weights)
+            self.input_mean_, self.input_scale_ = self._moments(X, weights)
+
+    def _moments(self, X: Array, weights: Array) -> tuple[Array, Array]:
+        """The mean and standard deviation of the inputs, by which they are standardised."""
+        return choices.moments(X, weights)
 
     def _learn_target_scale(self, y: Any, weights: Array) -> None:
         """Nothing, for classes."""
@@ -298,10 +302,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         begin = fresh(self.network_, in_shape, optimizer, int(self.seed))
         if start is None:
             return begin
-        params, state = start
-        shapes = [jax.tree.map(np.shape, tree) for tree in ((params, state), (begin.params, begin.state))]
-        if shapes[0] != shapes[1]:
-            raise InputError("start must be (params, state) of the shapes that this network has for these rows.")
+        params, state = transfer.begin(self.network_, (begin.params, begin.state), start)
         given = as_type(Carried(params, state, ()), dtype)
         return Carried(given.params, given.state, memory_of(optimizer, given.params))
 
@@ -314,7 +315,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         return str(self.precision)
 
     def _plan(self, loss: Loss, n: int, one_pass: bool) -> Plan:
-        whole = {"max_iter": MAX_ITER, "n_iter_no_change": PATIENCE, "batch_size": choices.batch_size(n)}
+        whole = self._auto(n)
         for name, auto in whole.items():
             value = getattr(self, name)
             if isinstance(value, str):
@@ -350,6 +351,10 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             chunk_rows=self.chunk_rows,
             metric_unit=self._unit(),
         )
+
+    def _auto(self, n: int) -> dict[str, Any]:
+        """What "auto" means for n rows."""
+        return {"max_iter": MAX_ITER, "n_iter_no_change": PATIENCE, "batch_size": choices.batch_size(n)}
 
     def _unit(self) -> float:
         return 1.0
@@ -485,13 +490,17 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             **columns_to_state(self),
         }
 
+    def _columns_of(self, in_shape: tuple[int, ...]) -> int:
+        """What scikit-learn counts as the columns of rows of this shape."""
+        return in_shape[0]
+
     def _read_fitted(self, state: State, outputs: tuple[int, ...]) -> None:
         columns = columns_from_state(self, state)
         self.network_ = _network_from(state, "network_fitted")
         shape = state.json("in_shape")
         if not isinstance(shape, list) or not all(type(n) is int and 0 < n < 2**40 for n in shape) or not shape:
             state.fail("'in_shape' must be a list of whole numbers above 0")
-        if shape[0] != columns:
+        if self._columns_of(tuple(shape)) != columns:
             state.fail(f"rows of the shape {tuple(shape)} do not have {columns} columns")
         self._in_shape = tuple(shape)
         self.precision_ = state.choice("precision_taken", choices.PRECISIONS)

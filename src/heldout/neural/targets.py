@@ -76,8 +76,9 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
             Told of each epoch; True ends the training.
         resume : path, default None
             A checkpoint of this same training, to go on from.
-        start : (params, state), default None
-            Weights to begin with, from `from_torch`, say.
+        start : fitted neural learner, or (params, state), default None
+            Weights to begin with: those of a learner's layers but the last, where this network has layers of the same
+            names; or all weights and running statistics, from `from_torch`, say.
         """
         going_on = bool(self.warm_start) and hasattr(self, "params_")
         self._fit(X, y, sample_weight, validation, callbacks, resume, start, going_on=going_on)
@@ -262,8 +263,9 @@ class NeuralRegression(RegressorMixin, NeuralLearner):  # type: ignore[misc]
             Told of each epoch; True ends the training.
         resume : path, default None
             A checkpoint of this same training, to go on from.
-        start : (params, state), default None
-            Weights to begin with, from `from_torch`, say.
+        start : fitted neural learner, or (params, state), default None
+            Weights to begin with: those of a learner's layers but the last, where this network has layers of the same
+            names; or all weights and running statistics, from `from_torch`, say.
         """
         going_on = bool(self.warm_start) and hasattr(self, "params_")
         self._fit(X, y, sample_weight, validation, callbacks, resume, start, going_on=going_on)
