@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
+    from heldout.neural.pictures import augmented, first_filters, grad_cam, saliency
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
@@ -120,6 +121,10 @@ _PLACES = {
     "ConvNetRegressor": "heldout.neural.convnets",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
+    "first_filters": "heldout.neural.pictures",
+    "saliency": "heldout.neural.pictures",
+    "grad_cam": "heldout.neural.pictures",
+    "augmented": "heldout.neural.pictures",
     "backprop": "heldout.neural.backprop",
     "check_gradients": "heldout.neural.gradients",
     "from_torch": "heldout.neural.exchange.imported",
@@ -182,6 +187,7 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "augmented",
     "backprop",
     "check_gradients",
     "compare_reductions",
@@ -190,7 +196,9 @@ __all__ = [
     "cross_entropy",
     "curse_of_dimensionality",
     "diversity_of",
+    "first_filters",
     "from_torch",
+    "grad_cam",
     "inference",
     "kl_divergence",
     "load",
@@ -199,6 +207,7 @@ __all__ = [
     "maximum_likelihood",
     "permutation_importance",
     "read",
+    "saliency",
     "save",
     "to_torch",
     "train_validation_test_split",
