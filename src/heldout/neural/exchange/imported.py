@@ -241,7 +241,8 @@ def _compare(torch: Any, module: Any, imported: Imported, images: bool) -> None:
     like = next(iter(module.parameters()), torch.empty(0))
     with torch.no_grad():
         try:
-            given = torch.tensor(np.moveaxis(rows, -1, 1) if images else rows, device=like.device)
+            theirs = np.ascontiguousarray(np.moveaxis(rows, -1, 1)) if images else rows
+            given = torch.tensor(theirs, device=like.device)
             expected = module.to(given.dtype)(given).cpu().numpy()
             expected = np.moveaxis(expected, 1, -1) if images else expected
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
