@@ -50,24 +50,25 @@ ROOT_OF_ROWS = 4900.0  # epochs times the root of the number of rows
 
 
 def plain_convnet(
-    in_shape: tuple[int, ...], *, filters: int = 32, dense: int = 128, dropout: float = 0.1, outputs: int | None = None
+    in_shape: tuple[int, ...], *, filters: int = 32, dense: int = 128, dropout: float = 0.3, outputs: int | None = None
 ) -> Sequential:
-    """Blocks of Conv2D, max pooling, batch norm, ReLU and dropout, each with half the pixels; then a dense layer.
+    """Blocks of convolution, max pooling, batch norm and ReLU, a last convolution without pooling, and a dense layer.
 
-    There are two blocks, and more until an image is 8 pixels wide or less. Each has twice the filters of the one
-    before, up to 256. `dropout` is that of the first block; it doubles from block to block, and is four times as much
-    at the end, but never above one half. (Pooling comes before batch norm because that is a quarter of the work.)
+    There are two blocks, and more until an image is 8 pixels wide or less. Each convolution has twice the filters of
+    the one before, up to 256. There is `dropout` before and behind the dense layer. (Pooling comes before batch norm
+    because that is a quarter of the work.)
 
     >>> plain_convnet((28, 28, 1), outputs=10).summary((28, 28, 1)).parameters
-    421866
+    897258
     """
     size, layers = in_shape[:2], []
-    for block, count in enumerate(widths(in_shape, filters)):
+    *counts, last = widths(in_shape, filters, more=1)
+    for count in counts:
         layers += [Conv2D(count, 3, padding="same", use_bias=False), _halving(size), BatchNorm(), ReLU()]
-        layers += [Dropout(min(dropout * 2**block, 0.5))] if dropout else []
         size = tuple(max(length // 2, 1) for length in size)
-    layers += [Flatten(), Dense(dense, use_bias=False), BatchNorm(), ReLU()]
-    layers += [Dropout(min(4 * dropout, 0.5))] if dropout else []
+    layers += [Conv2D(last, 3, padding="same", use_bias=False), BatchNorm(), ReLU(), Flatten()]
+    dropped: list[Layer] = [Dropout(dropout)] if dropout else []
+    layers += [*dropped, Dense(dense, use_bias=False), BatchNorm(), ReLU(), *dropped]
     return Sequential(*layers, Dense(outputs, initialization="xavier"))
 
 
@@ -92,14 +93,14 @@ def residual_convnet(
     return Sequential(*layers, GlobalAveragePool(), Dense(outputs, initialization="xavier"))
 
 
-def widths(in_shape: tuple[int, ...], filters: int) -> list[int]:
-    """The filters of each block that halves the pixels: two, and more until an image is small.
+def widths(in_shape: tuple[int, ...], filters: int, more: int = 0) -> list[int]:
+    """The filters of the blocks that halve an image, two and more until it is small, and of so many behind them.
 
-    >>> widths((28, 28, 1), 32), widths((96, 96, 3), 32)
-    ([32, 64], [32, 64, 128, 256])
+    >>> widths((28, 28, 1), 32), widths((96, 96, 3), 32, more=1)
+    ([32, 64], [32, 64, 128, 256, 256])
     """
     halvings = math.ceil(math.log2(max(*in_shape[:2], 1) / SMALL))
-    return [min(filters * 2**block, max(MOST_FILTERS, filters)) for block in range(max(halvings, 2))]
+    return [min(filters * 2**block, max(MOST_FILTERS, filters)) for block in range(max(halvings, 2) + more)]
 
 
 def _halving(size: tuple[int, ...]) -> MaxPool2D:
@@ -308,7 +309,7 @@ class ConvNetClassifier(_Images, NeuralClassification):
     Parameters
     ----------
     network : {"plain", "residual"} or Layer, default "plain"
-        "plain": `plain_convnet`, two blocks of convolution, pooling, batch norm, ReLU and dropout and a dense layer.
+        "plain": `plain_convnet`, three convolutions with pooling, batch norm and ReLU, and a dense layer.
         "residual": `residual_convnet`. Or any stack of layers that ends with `Dense()`.
     augment : "auto", None, or a sequence of layers of augmentation, default "auto"
         What is done to images in training, in this order: `RandomFlip`, `RandomShift`, `RandomCrop`, `RandomRotation`,

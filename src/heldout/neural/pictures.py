@@ -191,7 +191,7 @@ def grad_cam(model: NeuralLearner, X: Any, classes: Any = None, layer: str | Non
     >>> X, y = load_digits().images[:100], load_digits().target[:100]
     >>> found = grad_cam(ConvNetClassifier(max_iter=1).fit(X, y), X[:3])
     >>> found.maps.shape, found.layer
-    ((3, 8, 8), 'dropout_2')
+    ((3, 8, 8), 'relu_3')
     """
     network, images = _network(model), _images(model, X)
     name = _layer_with_places(network, model.in_shape_, layer)
