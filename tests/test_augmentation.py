@@ -31,10 +31,9 @@ from heldout.neural.layers.augmentation import turned
 from heldout.neural.layers.stored import from_json, to_json
 from heldout.neural.losses import CrossEntropy, KLDivergence, SquaredError
 from heldout.neural.optimizers import Optimizer
-from heldout.neural.program import MIXING, Recipe, Rows, batch_loss, mixed, order_and_key
+from heldout.neural.program import MIXING, Recipe, Rows, batch_loss, keys_of, mixed
 from heldout.neural.train import Plan, fresh, train
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 N = 400
 LAYERS: tuple[Augmentation, ...] = (
     RandomFlip(vertical=True),
@@ -220,7 +219,7 @@ def test_mixup_in_training_mixes_rows_that_count_with_no_others() -> None:
     plan = Plan(CrossEntropy(), "accuracy", learning_rate=1e-9, batch_size=64, max_epochs=1, mixup=0.4)
     begin = fresh(NETWORK, (2, 2, 1), plan.optimizer, 0)
     told = train(NETWORK, begin, Rows(*map(np.asarray, rows)), plan).history.train_loss[0]
-    _, key = order_and_key(np.uint32(0), np.int32(0), 33, 33)
+    _, key = keys_of(np.uint32(0), np.int32(0))
     drawn = jax.random.fold_in(key, 0)
     loss, _ = batch_loss(recipe(CrossEntropy()), begin.params, {}, rows, rows.w.sum(), None, drawn)
     assert told == pytest.approx(float(loss), rel=1e-5)

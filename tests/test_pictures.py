@@ -31,7 +31,6 @@ from heldout.neural.layers import (
 from heldout.neural.pictures import Augmented, Filters, Maps
 from heldout.neural.tiles import png, unit
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 NET = Sequential(Conv2D(4, 3, padding="same"), BatchNorm(), Tanh(), MaxPool2D(), Flatten(), Dense())
 GIVEN: dict[str, Any] = {"max_iter": 2, "precision": "double", "augment": None}
 
