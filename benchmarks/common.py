@@ -106,7 +106,7 @@ def run(system: System, environment: dict[str, str]) -> tuple[float, float, str]
 def timed(work: Callable[[], object], warm_up: Callable[[], object], score: Callable[[], str], times: int = 1) -> str:
     """The last line of a process that measures itself: the least seconds of `work`, and what it adds to peak memory."""
     warm_up()
-    before, seconds = _forget_peak(), []
+    before, seconds = forget_peak(), []
     for _ in range(times):
         start = time.perf_counter()
         work()
@@ -119,7 +119,7 @@ def line(seconds: float, peak: float, score: str) -> str:
     return json.dumps({"seconds": seconds, "peak_mib": peak, "score": score})
 
 
-def _forget_peak() -> float:
+def forget_peak() -> float:
     """Peak MiB from here on: on Linux what is held now, elsewhere what was held at most."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
