@@ -106,22 +106,28 @@ def run(system: System, environment: dict[str, str]) -> tuple[float, float, str]
 def timed(work: Callable[[], object], warm_up: Callable[[], object], score: Callable[[], str], times: int = 1) -> str:
     """The last line of a process that measures itself: the least seconds of `work`, and what it adds to peak memory."""
     warm_up()
-    before, seconds = _forget_peak(), []
+    before, seconds = forget_peak(), []
     for _ in range(times):
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    return json.dumps({"seconds": min(seconds), "peak_mib": _peak_mib() - before, "score": score()})
+    return line(min(seconds), peak_mib() - before, score())
 
 
-def _forget_peak() -> float:
+def line(seconds: float, peak: float, score: str) -> str:
+    """The last line of a process that has measured itself."""
+    return json.dumps({"seconds": seconds, "peak_mib": peak, "score": score})
+
+
+def forget_peak() -> float:
     """Peak MiB from here on: on Linux what is held now, elsewhere what was held at most."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    return _peak_mib()
+    return peak_mib()
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """The most memory that this process has held."""
     scale = 1024 if platform.system() == "Linux" else 1024 * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
-import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -22,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from common import Case, System, main
+from common import Case, System, line, main, peak_mib
 from neighbors import images, labels
 
 HELDOUT, EAGER, COMPILED = "heldout", "torch", "torch.compile"
@@ -198,11 +196,11 @@ print(f"training accuracy {{model.score(X, y):.3f}}")
 def epochs(case: str, name: str) -> str:
     size, dropout, _ = PERCEPTRONS[case]
     X, y, V, truth = fashion()
-    before = _peak_mib()
+    before = peak_mib()
     seconds, predict = RUNS[name](X, y, size, dropout)
     accuracy = float((predict(V) == truth).mean())
     score = f"first epoch {seconds[0]:.2f} s, accuracy after {EPOCHS} {accuracy:.4f}"
-    return _line(float(np.median(seconds[1:])), _peak_mib() - before, score)
+    return line(float(np.median(seconds[1:])), peak_mib() - before, score)
 
 
 def accuracy(case: str) -> str:
@@ -211,11 +209,11 @@ def accuracy(case: str) -> str:
     name, parameters = ACCURACIES[case]
     X, y, V, truth = data(name)
     X, V = ((rows * 255).round().astype(np.uint8) for rows in (X, V))
-    before, start = _peak_mib(), time.perf_counter()
+    before, start = peak_mib(), time.perf_counter()
     model = MLPClassifier(**parameters).fit(X, y)
     seconds = time.perf_counter() - start
     right = model.score(V, truth)
-    return _line(seconds, _peak_mib() - before, f"test accuracy {right:.4f} after {len(model.history_)} epochs")
+    return line(seconds, peak_mib() - before, f"test accuracy {right:.4f} after {len(model.history_)} epochs")
 
 
 def drift() -> str:
@@ -238,15 +236,7 @@ def drift() -> str:
     one, five = np.abs(found[0] - found[1]).max(axis=(1, 2))
     other = (found[0][1].argmax(1) != found[1][1].argmax(1)).mean()
     score = f"probabilities differ by {one:.1e} after 1 epoch, {five:.1e} after 5, {other:.2%} of the answers"
-    return _line(time.perf_counter() - start, 0.0, score)
-
-
-def _line(seconds: float, peak_mib: float, score: str) -> str:
-    return json.dumps({"seconds": seconds, "peak_mib": peak_mib, "score": score})
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return line(time.perf_counter() - start, 0.0, score)
 
 
 def work(case: str, name: str) -> str:

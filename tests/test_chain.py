@@ -291,6 +291,7 @@ def test_what_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
         Recipe(network, CrossEntropy(), "accuracy", Optimizer(), None, False),
         Recipe(network, Hinge(), "accuracy", Optimizer(), 64, False),
         Recipe(network, CrossEntropy(), "squared_error", Optimizer(), 64, False),
+        Recipe(network, CrossEntropy(), "accuracy", Optimizer(), 64, False, mixup=0.2),
     ):
         assert not takes_over(other, start.params, rows)
     with jax.enable_x64(True):

@@ -296,6 +296,8 @@ WRONG: list[tuple[Layer, tuple[int, ...], str]] = [
     (ConvTranspose2D(4, 3, 2, output_padding=2), (8, 8, 3), "output_padding of ConvTranspose2D is 2"),
     (ConvTranspose2D(4, 3, padding=3), (2, 2, 3), r"\(2 - 1\) \* 1 \+ 3 - 6 = -2"),
     (ConvTranspose1D(4, 3), (2, 2, 3), r"needs rows of shape \(length, channels\)"),
+    (Conv1D(2, 3, use_bias="no"), (4, 1), "use_bias of Conv1D is 'no' and must be True or False"),  # type: ignore[arg-type]
+    (ConvTranspose2D(2, 3, use_bias=1), (4, 4, 1), "use_bias of ConvTranspose2D is 1"),  # type: ignore[arg-type]
 ]
 
 

@@ -31,10 +31,12 @@ from heldout.neural.layers import (
     Conv2D,
     ConvTranspose1D,
     ConvTranspose2D,
+    Cutout,
     Dense,
     DepthwiseConv2D,
     Dropout,
     Flatten,
+    Frozen,
     GlobalAveragePool,
     GlobalMaxPool,
     Identity,
@@ -46,6 +48,11 @@ from heldout.neural.layers import (
     MaxPool1D,
     MaxPool2D,
     Parallel,
+    RandomBrightness,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomShift,
     ReLU,
     Reshape,
     Residual,
@@ -92,6 +99,13 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
     "GRU": lambda rng, row: GRU(3, bidirectional=True, truncation=2),
     "Flatten": lambda rng, row: Flatten(),
     "Reshape": lambda rng, row: Reshape((*row[::-1], 1) if rng.integers(2) else (row[0], -1)),
+    "RandomFlip": lambda rng, row: RandomFlip(vertical=True),
+    "RandomShift": lambda rng, row: RandomShift(1),
+    "RandomCrop": lambda rng, row: RandomCrop(1),
+    "RandomRotation": lambda rng, row: RandomRotation(20.0),
+    "Cutout": lambda rng, row: Cutout(2),
+    "RandomBrightness": lambda rng, row: RandomBrightness(0.5),
+    "Frozen": lambda rng, row: Frozen(Sequential(Dense(2), BatchNorm(epsilon=0.01))),
     "Residual": lambda rng, row: Residual(
         Sequential(Dense(2), Tanh(), Dense(row[-1])), [None, Dense(row[-1])][rng.integers(2)]
     ),
@@ -101,6 +115,7 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
     ),
 }
 ELSEWHERE = {kind for kind in MADE if "Conv" in kind or "Pool" in kind}  # in test_convolution.py and test_pooling.py
+ELSEWHERE |= {kind for kind in MADE if "Random" in kind or kind == "Cutout"}  # in test_augmentation.py
 ELSEWHERE |= {"Masking", "RNN", "LSTM", "GRU"}  # in test_recurrent.py
 CASES = [(kind, True) for kind in MADE if kind not in ELSEWHERE]
 CASES += [(kind, False) for kind in ("Dropout", "BatchNorm", "Sequential")]
@@ -148,6 +163,8 @@ def plain(xp: Any, layer: Layer, params: Any, state: Any, x: Any, train: bool, d
         ]
         joins = {"sum": sum, "mean": lambda y: (y[0] + y[1]) / 2, "product": lambda y: y[0] * y[1]}
         return xp.concatenate(outputs, axis=-1) if layer.join == "concatenate" else joins[layer.join](outputs)
+    if isinstance(layer, Frozen):
+        return plain(xp, layer.layer, state["params"], state["state"], x, False, None)
     if isinstance(layer, Sequential):
         for name, inner in zip(layer.names, layer.layers, strict=True):
             x = plain(xp, inner, params.get(name), state.get(name), x, train, dropped)
@@ -257,6 +274,8 @@ def beside_torch(torch: Any, layer: Layer, p: Any, s: Any, x: Any, train: bool, 
     if isinstance(layer, Residual):
         beside = x if layer.shortcut is None else beside_torch(torch, layer.shortcut, p["shortcut"], s, x, train, y)
         return beside + beside_torch(torch, layer.layer, p["layer"], s, x, train, y)
+    if isinstance(layer, Frozen):
+        return beside_torch(torch, layer.layer, s["params"], s["state"], x, False, y)
     if isinstance(layer, Sequential):
         for name, inner in zip(layer.names, layer.layers, strict=True):
             x = beside_torch(torch, inner, p.get(name, {}), s.get(name, {}), x, train, y)

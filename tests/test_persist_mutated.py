@@ -20,6 +20,7 @@ import pytest
 
 from heldout import persist
 from heldout.errors import HeldoutError, ModelFileError
+from heldout.neural.layers import BatchNorm, Conv2D, Dense, Flatten, RandomShift, ReLU, Sequential
 from heldout.panel import LEARNERS
 from heldout.persist import CLASSES, envelope
 from heldout.persist.classes import resolve
@@ -75,6 +76,17 @@ MORE: dict[str, dict[str, Any]] = {
     **{
         f"{kind}{task}": {"max_iter": 2} | ({"hidden_layer_sizes": 3, "batch_norm": True} if kind == "MLP" else {})
         for kind in ("MLP", "Neural")
+        for task in ("Classifier", "Regressor")
+    },
+    **{
+        f"ConvNet{task}": {
+            "network": Sequential(Conv2D(3, 3, padding="same"), BatchNorm(), ReLU(), Flatten(), Dense()),
+            "augment": [RandomShift((0, 1))],
+            "mixup": 0.2,
+            "freeze": ["conv2d_1"],
+            "image_shape": (1, 17),
+            "max_iter": 2,
+        }
         for task in ("Classifier", "Regressor")
     },
     **{
@@ -152,6 +164,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "MLPClassifier": lambda: learner("MLPClassifier"),
     "NeuralRegressor": lambda: learner("NeuralRegressor"),
     "NeuralClassifier": lambda: learner("NeuralClassifier"),
+    "ConvNetRegressor": lambda: learner("ConvNetRegressor"),
+    "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,
 }
 

@@ -170,7 +170,13 @@ EVERY_MODULE = nn.Sequential(
 
 
 def test_every_module() -> None:
-    assert {type(inner).__name__ for inner in EVERY_MODULE.modules()} == {*MODULES, "Sequential"}
+    modules = [EVERY_MODULE, *(module for module, _ in IMAGES.values())]
+    assert {type(inner).__name__ for module in modules for inner in module.modules()} == {
+        *MODULES,
+        "Sequential",
+        "Written",
+        "Added",
+    }
     with torch.no_grad():
         for name, tensor in EVERY_MODULE.state_dict().items():
             if tensor.is_floating_point():
@@ -184,6 +190,118 @@ def test_every_module() -> None:
     forms = jax.eval_shape(lambda key: imported.network.init(key, (3, 4)), jax.random.key(0))
     same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), forms, (imported.params, imported.state))
     assert all(jax.tree.leaves(same))
+
+
+class Added(nn.Module):  # type: ignore[misc]
+    """A block of a residual network."""
+
+    def __init__(self, channels: int, filters: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, filters, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(filters)
+        self.conv2, self.bn2 = nn.Conv2d(filters, filters, 3, padding="same", bias=False), nn.BatchNorm2d(filters)
+        self.beside = nn.Sequential(nn.Conv2d(channels, filters, 1, stride=2), nn.BatchNorm2d(filters))
+
+    def forward(self, x: Any) -> Any:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.beside(x))
+
+
+def image_blocks(self: Any, x: Any) -> Any:
+    x = torch.tanh(self.conv(x))
+    x = torch.cat([F.max_pool2d(x, 3, 2, 1), F.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False)], dim=1)
+    x = x + F.adaptive_avg_pool2d(x, x.shape[2:])
+    flat = F.dropout(x, 0.2, self.training).view(x.size(0), -1)
+    x = torch.cat([F.adaptive_max_pool2d(x, (3, 1)).flatten(1), torch.mean(x, (2, 3)), flat], 1)
+    return self.last(self.norm(x))
+
+
+def line_blocks(self: Any, x: Any) -> Any:
+    x = F.max_pool1d(self.conv(x), 2)
+    x = torch.cat((F.adaptive_max_pool1d(x, 2), F.adaptive_avg_pool1d(F.avg_pool1d(x, 2), 2)), -2)
+    return torch.relu(x).mean(-1, keepdim=True).reshape(x.shape[0], -1)
+
+
+IMAGES: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "LeNet": (
+        nn.Sequential(
+            nn.Conv2d(2, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 8, 3), nn.Tanh(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(48, 12), nn.Dropout(0.2), nn.BatchNorm1d(12), nn.Tanh(), nn.Linear(12, 5),
+        ),
+        (2, 12, 16),
+    ),
+    "residual": (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4), Added(4, 6),
+            nn.AdaptiveAvgPool2d((2, None)), nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 3),
+        ),
+        (3, 7, 8),
+    ),
+    "larger": (
+        nn.Sequential(
+            nn.AdaptiveMaxPool2d(3), nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1, groups=2, bias=False),
+            nn.SiLU(),
+            nn.ConvTranspose2d(6, 2, (2, 3), dilation=2), nn.AdaptiveAvgPool2d(1),
+        ),
+        (4, 6, 9),
+    ),
+    "line": (
+        nn.Sequential(
+            nn.Conv1d(2, 4, 3, dilation=2, groups=2), nn.BatchNorm1d(4), nn.MaxPool1d(2, ceil_mode=True),
+            nn.ConvTranspose1d(4, 3, 2, 2), nn.AvgPool1d(3, 1, 1, count_include_pad=False), nn.AdaptiveMaxPool1d(3),
+            nn.AdaptiveAvgPool1d(2), nn.Flatten(), nn.Linear(6, 2),
+        ),
+        (2, 16),
+    ),
+    "functions": (
+        Written(image_blocks, conv=nn.Conv2d(2, 3, 3), norm=nn.LayerNorm(60), last=nn.Linear(60, 3)),
+        (2, 8, 6),
+    ),
+    "functions of lines": (Written(line_blocks, conv=nn.Conv1d(1, 3, 3, padding=1)), (1, 8)),
+    "flat": (
+        nn.Sequential(nn.Unflatten(1, (1, 6, 6)), nn.Conv2d(1, 2, 3), nn.Flatten(2), nn.Flatten(), nn.Linear(32, 2)),
+        (36,),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_images_there_and_back(case: str) -> None:
+    module, shape = IMAGES[case]
+    module = module.double()
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.tensor(np.random.default_rng(len(name)).uniform(0.2, 1.0, tensor.shape)))
+    x = np.random.default_rng(0).normal(size=(4, *shape))
+    last = np.moveaxis(x, 1, -1)
+    with jax.enable_x64(True):
+        imported = heldout.from_torch(module, in_shape=shape)
+        assert imported.in_shape == last.shape[1:]
+        expected = np.moveaxis(outputs(module, x), 1, -1)
+        assert_allclose(imported(last), expected, rtol=1e-12, atol=1e-12)
+        forms = jax.eval_shape(lambda key: imported.network.init(key, imported.in_shape), jax.random.key(0))
+        same = jax.tree.map(lambda a, b: a.shape == b.shape, forms, (imported.params, imported.state))
+        assert all(jax.tree.leaves(same)) and from_json(to_json(imported.network)) == imported.network
+        moved = jax.tree.map(lambda leaf: leaf + np.random.default_rng(1).normal(size=leaf.shape) ** 2, imported.params)
+        back = heldout.to_torch(imported, moved)
+        ours = imported.network.apply(moved, imported.state, jnp.asarray(last))[0]
+        assert_allclose(np.moveaxis(outputs(back, x), 1, -1), ours, rtol=1e-10, atol=1e-10)
+    unmoved = heldout.to_torch(imported).state_dict()
+    assert all(torch.equal(unmoved[name], tensor) for name, tensor in module.state_dict().items())
+
+
+def test_a_network_of_images_is_trained_further() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+    imported = heldout.from_torch(module, (1, 6, 6))
+    x, codes = rows(40, 6, 6, 1), np.arange(40) % 3
+    given = {"augment": None, "standardise": False, "max_iter": 2}
+    learner = heldout.ConvNetClassifier(imported.network, freeze=["conv2d_1"], **given)
+    learner.fit(x, codes, start=(imported.params, imported.state))
+    params = {**learner.params_, "conv2d_1": learner.state_["conv2d_1"]["params"]}
+    back = heldout.to_torch(imported, params)
+    assert torch.equal(back[0].weight, module[0].weight) and not torch.equal(back[4].weight, module[4].weight)
+    assert_allclose(outputs(back, np.moveaxis(x, -1, 1)), learner.decision_function(x), atol=1e-5)
 
 
 def blocks(self: Any, x: Any) -> Any:
@@ -202,7 +320,8 @@ def test_functions_and_methods() -> None:
     x = rows(5, 2, 3)
     assert_allclose(imported(x), outputs(module, x), atol=1e-6)
     assert Dropout(0.3) in imported.network.layers[4].layers[2].layers
-    untried = {name for name in (*FUNCTIONS, *JOINS) if name not in blocks.__code__.co_names}
+    tried = {name for function in (blocks, image_blocks, line_blocks) for name in function.__code__.co_names}
+    untried = {*FUNCTIONS, *JOINS} - tried
     assert untried == {"add", "iadd", "mul", "imul", "concatenate"}  # + and * are in it
 
 
@@ -318,10 +437,10 @@ def in_place(self: Any, x: Any) -> Any:
 L = nn.Linear(4, 4)
 REFUSED: dict[str, tuple[Any, str]] = {
     "module": (
-        nn.Sequential(L, nn.Sequential(nn.ReLU(), nn.Conv2d(1, 2, 3))),
-        r"'1.1' \(Conv2d\): there is no such layer; there are Linear",
+        nn.Sequential(L, nn.Sequential(nn.ReLU(), nn.Conv3d(1, 2, 3))),
+        r"'1.1' \(Conv3d\): there is no such layer; there are Linear",
     ),
-    "first module": (nn.Sequential(nn.Conv1d(1, 2, 3), L), r"'0' \(Conv1d\)"),
+    "first module": (nn.Sequential(nn.Conv3d(1, 2, 3), L), r"'0' \(Conv3d\)"),
     "only module": (nn.LSTM(3, 3), r"'the module' \(LSTM\)"),
     "function": (Written(lambda self, x: F.hardtanh(self.a(x)), a=L), "'hardtanh' in its forward: there is no such"),
     "inner function": (
@@ -385,6 +504,51 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "complex": (nn.Sequential(nn.Linear(4, 4, dtype=torch.complex64)), "no real numbers"),
     "meta": (nn.Sequential(nn.Linear(4, 4, device="meta")), "no real numbers"),
 }
+
+
+C = nn.Conv2d(2, 3, 3)
+REFUSED_IMAGES: dict[str, tuple[Any, str]] = {
+    "axes": (nn.Sequential(nn.Flatten(), C), r"'1' \(Conv2d\): it takes rows of 3 axes and is given .* \(72\)"),
+    "channels": (
+        nn.Sequential(C, nn.Conv2d(2, 3, 3)),
+        r"'1' \(Conv2d\): it takes rows of 2 channels and is given .* \(3, 4, 4\)",
+    ),
+    "too large": (nn.Sequential(C, nn.Conv2d(3, 1, 5)), r"'1' \(Conv2d\): Conv2D does not fit rows of height 4"),
+    "mode": (nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), "padding_mode='circular' is not supported"),
+    "last axis": (nn.Sequential(C, nn.Linear(4, 2)), r"'1' \(Linear\): it is given images of shape \(3, 4, 4\)"),
+    "softmax": (nn.Sequential(C, nn.Softmax(1)), r"'1' \(Softmax\): it is given images"),
+    "dilation": (nn.MaxPool2d(2, dilation=2), "dilation and return_indices are not supported"),
+    "ceiling": (nn.MaxPool2d(4, ceil_mode=True), "ceil_mode=True is not supported"),
+    "divisor": (nn.AvgPool2d(2, divisor_override=3), "divisor_override is not supported"),
+    "adaptive": (nn.AdaptiveMaxPool2d(4), "output_size has to divide"),
+    "mean": (Written(lambda self, x: self.a(x).mean(1), a=C), r"dim=1 is not supported: only .* dim=\(2, 3\)"),
+    "made of a row": (
+        nn.Sequential(nn.Flatten(), nn.Linear(72, 72), nn.Unflatten(1, (2, 6, 6)), C),
+        r"'2' \(Unflatten\): it makes rows of shape \(2, 6, 6\), with channels first, of \(72\)",
+    ),
+    "flat output": (nn.Sequential(C, nn.Flatten()), "the flattened image that it returns: its numbers come in another"),
+    "two orders": (
+        Written(lambda self, x: self.a(x).flatten(1) + x.flatten(1)[:, :48], a=C),
+        "there is no such layer",
+    ),
+    "other order": (
+        Written(lambda self, x: self.a(x).flatten(1) + self.b(x.flatten(1)), a=C, b=nn.Linear(72, 48)),
+        "whose numbers come in another order here",
+    ),
+    "joined": (Written(lambda self, x: torch.cat([self.a(x), self.a(x)], 2), a=nn.ReLU()), "along"),
+    "batch norm": (nn.Sequential(C, nn.BatchNorm2d(4)), "it takes rows of 4 channels"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_IMAGES)
+def test_images_that_cannot_be_taken_over(case: str) -> None:
+    module, said = REFUSED_IMAGES[case]
+    with pytest.raises(InputError, match=said) as raised:
+        heldout.from_torch(module, in_shape=(2, 6, 6))
+    assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
+    if case == "axes":
+        with pytest.raises(InputError, match=r"cannot tell the size of an image: say it, as in in_shape=\(1, 28, 28\)"):
+            heldout.from_torch(nn.Sequential(C, nn.Flatten(), nn.Linear(48, 2)))
 
 
 @pytest.mark.parametrize("case", REFUSED)

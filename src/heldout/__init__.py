@@ -57,10 +57,12 @@ if TYPE_CHECKING:
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
     from heldout.neural.backprop import backprop
+    from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
     from heldout.neural.convolving import convolve, cross_correlate
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
+    from heldout.neural.pictures import augmented, first_filters, grad_cam, saliency
     from heldout.occlusion import occlusion_sensitivity
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -116,8 +118,14 @@ _PLACES = {
     "MLPRegressor": "heldout.neural.estimators",
     "NeuralClassifier": "heldout.neural.estimators",
     "NeuralRegressor": "heldout.neural.estimators",
+    "ConvNetClassifier": "heldout.neural.convnets",
+    "ConvNetRegressor": "heldout.neural.convnets",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
+    "first_filters": "heldout.neural.pictures",
+    "saliency": "heldout.neural.pictures",
+    "grad_cam": "heldout.neural.pictures",
+    "augmented": "heldout.neural.pictures",
     "backprop": "heldout.neural.backprop",
     "check_gradients": "heldout.neural.gradients",
     "from_torch": "heldout.neural.exchange.imported",
@@ -142,6 +150,8 @@ __all__ = [
     "BaselineClassifier",
     "BaselineRegressor",
     "Check",
+    "ConvNetClassifier",
+    "ConvNetRegressor",
     "DecisionTreeClassifier",
     "DecisionTreeRegressor",
     "ElasticNet",
@@ -179,6 +189,7 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "augmented",
     "backprop",
     "check_gradients",
     "compare_reductions",
@@ -187,7 +198,9 @@ __all__ = [
     "cross_entropy",
     "curse_of_dimensionality",
     "diversity_of",
+    "first_filters",
     "from_torch",
+    "grad_cam",
     "inference",
     "kl_divergence",
     "load",
@@ -197,6 +210,7 @@ __all__ = [
     "occlusion_sensitivity",
     "permutation_importance",
     "read",
+    "saliency",
     "save",
     "to_torch",
     "train_validation_test_split",

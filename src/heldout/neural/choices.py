@@ -90,15 +90,33 @@ def held_out(X: Array, y: Array, weights: Array, share: float, seed: int, by_cla
 
 def moments(X: Array, weights: Array) -> tuple[Array, Array]:
     """Weighted mean and standard deviation of each place of a row; 1 for the deviation of a constant."""
+    mean, variance = _moments(X, weights)
+    return mean, _deviation(mean, variance)
+
+
+def channel_moments(X: Array, weights: Array) -> tuple[Array, Array]:
+    """The same of each channel, the last axis, over all places; repeated for each place."""
+    mean, variance = _moments(X, weights)
+    places = tuple(range(mean.ndim - 1))
+    of_channel = mean.mean(axis=places)
+    deviation = _deviation(of_channel, (variance + np.square(mean - of_channel)).mean(axis=places))
+    return np.broadcast_to(of_channel, mean.shape).copy(), np.broadcast_to(deviation, mean.shape).copy()
+
+
+def _moments(X: Array, weights: Array) -> tuple[Array, Array]:
+    """Weighted mean and variance of each place of a row."""
     shares = weights / weights.sum()
     width = int(np.prod(X.shape[1:]))
     rows = max(1, BLOCK // max(width, 1))
     parts = [slice(start, start + rows) for start in range(0, len(X), rows)]
     mean = sum(shares[part] @ X[part].reshape(-1, width).astype(np.float64) for part in parts)
     variance = sum(shares[part] @ np.square(X[part].reshape(-1, width) - mean) for part in parts)
+    return np.asarray(mean).reshape(X.shape[1:]), np.asarray(variance).reshape(X.shape[1:])
+
+
+def _deviation(mean: Array, variance: Array) -> Array:
     deviation = np.sqrt(variance)
-    tiny = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
-    return np.asarray(mean).reshape(X.shape[1:]), np.where(tiny, 1.0, deviation).reshape(X.shape[1:])
+    return np.where(deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300), 1.0, deviation)
 
 
 def completed(network: Layer, units: int) -> Layer:

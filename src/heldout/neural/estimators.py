@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heldout.errors import InputError, suggest
-from heldout.linear.states import class_weight_from_state, class_weight_to_state
 from heldout.neural.layers import (
     ELU,
     GELU,
@@ -25,11 +24,9 @@ from heldout.neural.layers import (
 )
 from heldout.neural.layers.initialization import INITIALIZATIONS
 from heldout.neural.layers.stored import from_json, to_json
-from heldout.neural.learner import training_from_state, training_to_state
 from heldout.neural.losses import Loss
 from heldout.neural.schedules import Schedule
-from heldout.neural.stored import loss_from_state, loss_to_json
-from heldout.neural.targets import CLASS_LOSSES, NUMBER_LOSSES, NeuralClassification, NeuralRegression
+from heldout.neural.targets import NeuralClassification, NeuralRegression
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -121,27 +118,27 @@ class _Perceptron:
             "initialization": self.initialization,
         }
 
+    @classmethod
+    def _architecture_from_state(cls, state: State) -> dict[str, Any]:
+        sizes = state.json("hidden_layer_sizes")
+        listed = sizes if isinstance(sizes, list) else [sizes]
+        if not all(type(size) is int and 0 < size < 2**31 for size in listed):
+            state.fail("'hidden_layer_sizes' must be whole numbers above 0")
+        dropout = state.number("dropout", low=0.0)
+        if dropout >= 1.0:
+            state.fail("'dropout' must be below 1")
+        return {
+            "hidden_layer_sizes": tuple(sizes) if isinstance(sizes, list) else sizes,
+            "activation": state.choice("activation", ACTIVATIONS),
+            "dropout": dropout,
+            "batch_norm": state.boolean("batch_norm"),
+            "initialization": state.choice("initialization", ["auto", *INITIALIZATIONS]),
+        }
+
 
 def _dense(params: dict[str, Any]) -> list[dict[str, Any]]:
     names = sorted((name for name in params if name.startswith("dense_")), key=lambda name: int(name[6:]))
     return [params[name] for name in names]
-
-
-def _perceptron_from_state(state: State) -> dict[str, Any]:
-    sizes = state.json("hidden_layer_sizes")
-    listed = sizes if isinstance(sizes, list) else [sizes]
-    if not all(type(size) is int and 0 < size < 2**31 for size in listed):
-        state.fail("'hidden_layer_sizes' must be whole numbers above 0")
-    dropout = state.number("dropout", low=0.0)
-    if dropout >= 1.0:
-        state.fail("'dropout' must be below 1")
-    return {
-        "hidden_layer_sizes": tuple(sizes) if isinstance(sizes, list) else sizes,
-        "activation": state.choice("activation", ACTIVATIONS),
-        "dropout": dropout,
-        "batch_norm": state.boolean("batch_norm"),
-        "initialization": state.choice("initialization", ["auto", *INITIALIZATIONS]),
-    }
 
 
 class _AnyNetwork:
@@ -161,14 +158,14 @@ class _AnyNetwork:
     def _architecture_to_state(self) -> dict[str, Any]:
         return {"network": None if self.network is None else to_json(self.network)}
 
-
-def _network_from_state(state: State) -> dict[str, Any]:
-    if not state.optional("network"):
-        return {"network": None}
-    try:
-        return {"network": from_json(state.json("network"))}
-    except InputError as error:
-        state.fail(f"'network' is none: {str(error).rstrip('.')}")
+    @classmethod
+    def _architecture_from_state(cls, state: State) -> dict[str, Any]:
+        if not state.optional("network"):
+            return {"network": None}
+        try:
+            return {"network": from_json(state.json("network"))}
+        except InputError as error:
+            state.fail(f"'network' is none: {str(error).rstrip('.')}")
 
 
 class MLPClassifier(_Perceptron, NeuralClassification):
@@ -353,17 +350,6 @@ class MLPClassifier(_Perceptron, NeuralClassification):
         self.verbose = verbose
         self.seed = seed
 
-    def to_state(self) -> dict[str, Any]:
-        """What a model file stores of a fitted learner."""
-        return {**self._architecture_to_state(), **_classification_to_state(self)}
-
-    @classmethod
-    def from_state(cls, state: State) -> MLPClassifier:
-        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
-        learner = cls(**_perceptron_from_state(state), **_classification_from_state(state))
-        _read_classification(learner, state)
-        return learner
-
 
 class MLPRegressor(_Perceptron, NeuralRegression):
     r"""A multilayer perceptron for numbers: layers of weighted sums and activations, the last one without.
@@ -474,17 +460,6 @@ class MLPRegressor(_Perceptron, NeuralRegression):
         self.verbose = verbose
         self.seed = seed
 
-    def to_state(self) -> dict[str, Any]:
-        """What a model file stores of a fitted learner."""
-        return {**self._architecture_to_state(), **_regression_to_state(self)}
-
-    @classmethod
-    def from_state(cls, state: State) -> MLPRegressor:
-        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
-        learner = cls(**_perceptron_from_state(state), **_regression_from_state(state))
-        _read_regression(learner, state)
-        return learner
-
 
 class NeuralClassifier(_AnyNetwork, NeuralClassification):
     r"""Any network of layers as a classifier: its outputs are scores, the loss applies softmax to them.
@@ -582,17 +557,6 @@ class NeuralClassifier(_AnyNetwork, NeuralClassification):
         self.verbose = verbose
         self.seed = seed
 
-    def to_state(self) -> dict[str, Any]:
-        """What a model file stores of a fitted learner."""
-        return {**self._architecture_to_state(), **_classification_to_state(self)}
-
-    @classmethod
-    def from_state(cls, state: State) -> NeuralClassifier:
-        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
-        learner = cls(**_network_from_state(state), **_classification_from_state(state))
-        _read_classification(learner, state)
-        return learner
-
 
 class NeuralRegressor(_AnyNetwork, NeuralRegression):
     r"""Any network of layers as a regressor: its outputs are the standardised targets.
@@ -686,55 +650,3 @@ class NeuralRegressor(_AnyNetwork, NeuralRegression):
         self.warm_start = warm_start
         self.verbose = verbose
         self.seed = seed
-
-    def to_state(self) -> dict[str, Any]:
-        """What a model file stores of a fitted learner."""
-        return {**self._architecture_to_state(), **_regression_to_state(self)}
-
-    @classmethod
-    def from_state(cls, state: State) -> NeuralRegressor:
-        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
-        learner = cls(**_network_from_state(state), **_regression_from_state(state))
-        _read_regression(learner, state)
-        return learner
-
-
-def _classification_to_state(learner: NeuralClassification) -> dict[str, Any]:
-    return {
-        "loss": loss_to_json(learner.loss),
-        "class_weight": class_weight_to_state(learner.class_weight),
-        **training_to_state(learner),
-        **learner._targets_to_state(),
-        **learner._fitted_state(),
-    }
-
-
-def _classification_from_state(state: State) -> dict[str, Any]:
-    return {
-        "loss": loss_from_state(state, "loss", CLASS_LOSSES),
-        "class_weight": class_weight_from_state(state),
-        **training_from_state(state),
-    }
-
-
-def _read_classification(learner: NeuralClassification, state: State) -> None:
-    learner._read_targets(state)
-    learner._read_fitted(state, learner._outputs_wanted()[0])
-
-
-def _regression_to_state(learner: NeuralRegression) -> dict[str, Any]:
-    return {
-        "loss": loss_to_json(learner.loss),
-        **training_to_state(learner),
-        **learner._targets_to_state(),
-        **learner._fitted_state(),
-    }
-
-
-def _regression_from_state(state: State) -> dict[str, Any]:
-    return {"loss": loss_from_state(state, "loss", NUMBER_LOSSES), **training_from_state(state)}
-
-
-def _read_regression(learner: NeuralRegression, state: State) -> None:
-    learner._read_targets(state)
-    learner._read_fitted(state, learner._outputs_wanted()[0])

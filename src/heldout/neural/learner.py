@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from heldout.errors import InputError, suggest
 from heldout.linear.states import columns_from_state, columns_to_state, row_weights
-from heldout.neural import choices
+from heldout.neural import choices, transfer
 from heldout.neural.history import History
 from heldout.neural.layers.base import Layer, shape_text
 from heldout.neural.layers.stored import as_numpy, from_json, to_json, weights_from_state
@@ -96,6 +96,29 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
 
     def _coded(self, y: Any, loss: Loss, outputs: int, dtype: Any) -> Array:
         """The targets as the loss takes them."""
+        raise NotImplementedError
+
+    def _architecture_to_state(self) -> dict[str, Any]:
+        """The parameters that describe the network, as a file stores them; so with the loss and what fit learned."""
+        raise NotImplementedError
+
+    def _loss_to_state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _targets_to_state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @classmethod
+    def _architecture_from_state(cls, state: State) -> dict[str, Any]:
+        """Those parameters again; so with the loss."""
+        raise NotImplementedError
+
+    @classmethod
+    def _loss_from_state(cls, state: State) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _read_targets(self, state: State) -> None:
+        """Restore what fit learned of the targets."""
         raise NotImplementedError
 
     # Fit
@@ -251,7 +274,11 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         if self.standardise == "auto" and X.dtype == np.uint8:
             self.input_scale_ = np.array(255.0)
         elif self.standardise:
-            self.input_mean_, self.input_scale_ = choices.moments(X, weights)
+            self.input_mean_, self.input_scale_ = self._moments(X, weights)
+
+    def _moments(self, X: Array, weights: Array) -> tuple[Array, Array]:
+        """The mean and standard deviation of the inputs, by which they are standardised."""
+        return choices.moments(X, weights)
 
     def _learn_target_scale(self, y: Any, weights: Array) -> None:
         """Nothing, for classes."""
@@ -276,10 +303,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         begin = fresh(self.network_, in_shape, optimizer, int(self.seed))
         if start is None:
             return begin
-        params, state = start
-        shapes = [jax.tree.map(np.shape, tree) for tree in ((params, state), (begin.params, begin.state))]
-        if shapes[0] != shapes[1]:
-            raise InputError("start must be (params, state) of the shapes that this network has for these rows.")
+        params, state = transfer.begin(self.network_, (begin.params, begin.state), start)
         given = as_type(Carried(params, state, ()), dtype)
         return Carried(given.params, given.state, memory_of(optimizer, given.params))
 
@@ -292,7 +316,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
         return str(self.precision)
 
     def _plan(self, loss: Loss, n: int, one_pass: bool) -> Plan:
-        whole = {"max_iter": MAX_ITER, "n_iter_no_change": PATIENCE, "batch_size": choices.batch_size(n)}
+        whole = self._auto(n)
         for name, auto in whole.items():
             value = getattr(self, name)
             if isinstance(value, str):
@@ -328,6 +352,10 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             chunk_rows=self.chunk_rows,
             metric_unit=self._unit(),
         )
+
+    def _auto(self, n: int) -> dict[str, Any]:
+        """What "auto" means for n rows."""
+        return {"max_iter": MAX_ITER, "n_iter_no_change": PATIENCE, "batch_size": choices.batch_size(n)}
 
     def _unit(self) -> float:
         return 1.0
@@ -429,6 +457,25 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
 
     # Files
 
+    def to_state(self) -> dict[str, Any]:
+        """What a model file stores of a fitted learner."""
+        return {
+            **self._architecture_to_state(),
+            **self._loss_to_state(),
+            **training_to_state(self),
+            **self._targets_to_state(),
+            **self._fitted_state(),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The fitted learner that `to_state` described; ModelFileError where the values do not fit together."""
+        given = cls._architecture_from_state(state) | cls._loss_from_state(state) | training_from_state(state)
+        learner = cls(**given)
+        learner._read_targets(state)
+        learner._read_fitted(state, learner._outputs_wanted()[0])
+        return learner
+
     def _fitted_state(self) -> dict[str, Any]:
         return {
             "network_fitted": to_json(self.network_),
@@ -444,13 +491,17 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             **columns_to_state(self),
         }
 
+    def _columns_of(self, in_shape: tuple[int, ...]) -> int:
+        """What scikit-learn counts as the columns of rows of this shape."""
+        return in_shape[0]
+
     def _read_fitted(self, state: State, outputs: tuple[int, ...]) -> None:
         columns = columns_from_state(self, state)
         self.network_ = _network_from(state, "network_fitted")
         shape = state.json("in_shape")
         if not isinstance(shape, list) or not all(type(n) is int and 0 < n < 2**40 for n in shape) or not shape:
             state.fail("'in_shape' must be a list of whole numbers above 0")
-        if shape[0] != columns:
+        if self._columns_of(tuple(shape)) != columns:
             state.fail(f"rows of the shape {tuple(shape)} do not have {columns} columns")
         self._in_shape = tuple(shape)
         self.precision_ = state.choice("precision_taken", choices.PRECISIONS)

@@ -22,6 +22,7 @@ from heldout.neural.optimizers import Optimizer, are_matrices
 
 BLOCK = 2**18  # numbers a block of rows may hold where rows are only judged or predicted
 LEAST_BLOCK, MOST_BLOCK = 64, 4096  # rows
+MIXING = 2**31 - 1  # what mixup's key is told by from those of the layers
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Recipe:
     optimizer: Optimizer
     batch_size: int | None
     penalised: bool
+    mixup: float = 0.0
+
+    @property
+    def random(self) -> bool:
+        """Whether a step draws random numbers."""
+        return self.network.random or self.mixup > 0.0
 
 
 class Rows(NamedTuple):
@@ -89,12 +96,38 @@ def batch_loss(
     recipe: Recipe, params: Params, state: State, rows: Rows, count: Any, scaling: Scaling | None, key: Key
 ) -> tuple[Array, tuple[State, Sums]]:
     """The mean loss of a mini-batch of `count` rows in training mode; beside it the state after it, and the sums."""
-    x = read(rows.x, scaling, rows.w.dtype)
+    x, pairs = read(rows.x, scaling, rows.w.dtype), [(rows.y, rows.w)]
+    if recipe.mixup:
+        x, pairs = mixed(recipe.mixup, jax.random.fold_in(key, MIXING), x, rows)
     outputs, after = recipe.network.apply(params, state, x, train=True, key=key)
-    losses = recipe.loss(outputs, rows.y)
-    metric = METRICS[recipe.metric](outputs, rows.y)
-    sums = Sums((losses * rows.w).sum(), (metric * rows.w).sum(), rows.w.sum())
+    sums = sums_of(recipe, outputs, *pairs[0])
+    for pair in pairs[1:]:
+        sums = Sums(*(a + b for a, b in zip(sums, sums_of(recipe, outputs, *pair), strict=True)))
     return sums.loss / count, (after, sums)
+
+
+def sums_of(recipe: Recipe, outputs: Array, y: Array, w: Array) -> Sums:
+    """The sums of outputs with these targets and weights."""
+    losses, metric = recipe.loss(outputs, y), METRICS[recipe.metric](outputs, y)
+    return Sums((losses * w).sum(), (metric * w).sum(), w.sum())
+
+
+def mixed(alpha: float, key: Key, x: Array, rows: Rows) -> tuple[Array, list[tuple[Array, Array]]]:
+    r"""Each row mixed with another one, and the two pairs of targets and weights that they then have.
+
+    .. math::
+        \tilde x_i = \lambda x_i + (1 - \lambda) x_j, \qquad \lambda \sim \text{Beta}(\alpha, \alpha), \qquad
+        L = \sum_i \lambda w_i L(f(\tilde x_i), y_i) + (1 - \lambda) w_j L(f(\tilde x_i), y_j)
+
+    for one λ and a random order j of the mini-batch's rows. All targets keep their weights, and any loss will do: with
+    cross-entropy it is that of mixed targets. H. Zhang and others, mixup, ICLR 2018, equation 2.
+    """
+    for_share, for_order = jax.random.split(key)
+    share = jax.random.beta(for_share, alpha, alpha, dtype=x.dtype)
+    other = jax.random.permutation(for_order, len(x))
+    paired = rows_at(rows, other)
+    pairs = [(rows.y, share * rows.w), (paired.y, (1 - share) * paired.w)]
+    return share * x + (1 - share) * x[other], pairs
 
 
 def penalised(gradients: Params, params: Params, penalties: Array) -> Params:
@@ -174,7 +207,7 @@ def run_epoch(
     loss that is not finite. `number` is that of the epoch: with the same seed and number, layers draw the same.
     """
     size = recipe.batch_size
-    for_layers = keys_of(seed, number)[1] if recipe.network.random else None
+    for_layers = keys_of(seed, number)[1] if recipe.random else None
     transformation = recipe.optimizer.transformation()
     gradient = jax.value_and_grad(functools.partial(batch_loss, recipe), has_aux=True)
 

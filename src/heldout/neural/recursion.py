@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
-from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State, kind_of
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State
 from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
 from heldout.neural.layers.recurrent import Recurrent
 
@@ -37,7 +37,7 @@ class Node:
 
     @property
     def called(self) -> str:
-        return self.name or kind_of(self.layer)
+        return self.name or self.layer.called
 
 
 @functools.partial(

@@ -16,9 +16,17 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from heldout.errors import InputError, suggest
-from heldout.linear.states import Labels, class_weights, labels_from_state, labels_to_state
+from heldout.linear.states import (
+    Labels,
+    class_weight_from_state,
+    class_weight_to_state,
+    class_weights,
+    labels_from_state,
+    labels_to_state,
+)
 from heldout.neural.learner import NeuralLearner
 from heldout.neural.losses import CrossEntropy, Hinge, Logistic, Loss, loss_of
+from heldout.neural.stored import loss_from_state, loss_to_json
 from heldout.neural.train import Callback
 
 if TYPE_CHECKING:
@@ -68,8 +76,9 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
             Told of each epoch; True ends the training.
         resume : path, default None
             A checkpoint of this same training, to go on from.
-        start : (params, state), default None
-            Weights to begin with, from `from_torch`, say.
+        start : fitted neural learner, or (params, state), default None
+            Weights to begin with: those of a learner's layers but the last, where this network has layers of the same
+            names; or all weights and running statistics, from `from_torch`, say.
         """
         going_on = bool(self.warm_start) and hasattr(self, "params_")
         self._fit(X, y, sample_weight, validation, callbacks, resume, start, going_on=going_on)
@@ -206,6 +215,13 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
         tags.target_tags.multi_output = False
         return tags
 
+    def _loss_to_state(self) -> dict[str, Any]:
+        return {"loss": loss_to_json(self.loss), "class_weight": class_weight_to_state(self.class_weight)}
+
+    @classmethod
+    def _loss_from_state(cls, state: State) -> dict[str, Any]:
+        return {"loss": loss_from_state(state, "loss", CLASS_LOSSES), "class_weight": class_weight_from_state(state)}
+
     def _targets_to_state(self) -> dict[str, Any]:
         return {"multilabel": bool(self.multilabel_), **labels_to_state(self.classes_)}
 
@@ -247,8 +263,9 @@ class NeuralRegression(RegressorMixin, NeuralLearner):  # type: ignore[misc]
             Told of each epoch; True ends the training.
         resume : path, default None
             A checkpoint of this same training, to go on from.
-        start : (params, state), default None
-            Weights to begin with, from `from_torch`, say.
+        start : fitted neural learner, or (params, state), default None
+            Weights to begin with: those of a learner's layers but the last, where this network has layers of the same
+            names; or all weights and running statistics, from `from_torch`, say.
         """
         going_on = bool(self.warm_start) and hasattr(self, "params_")
         self._fit(X, y, sample_weight, validation, callbacks, resume, start, going_on=going_on)
@@ -304,6 +321,13 @@ class NeuralRegression(RegressorMixin, NeuralLearner):  # type: ignore[misc]
         check_is_fitted(self)
         found = self._scores(X) * self.target_scale_ + self.target_mean_
         return found if self.target_shape_ else found[:, 0]
+
+    def _loss_to_state(self) -> dict[str, Any]:
+        return {"loss": loss_to_json(self.loss)}
+
+    @classmethod
+    def _loss_from_state(cls, state: State) -> dict[str, Any]:
+        return {"loss": loss_from_state(state, "loss", NUMBER_LOSSES)}
 
     def _targets_to_state(self) -> dict[str, Any]:
         shape = self.target_shape_[0] if self.target_shape_ else None

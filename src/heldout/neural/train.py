@@ -52,6 +52,7 @@ class Plan:
     seed : int, not negative: of the order of rows and what layers draw
     chunk_rows : int above 0, or None: rows on the device at a time
     metric_unit : float above 0: what a metric of 1 is in the target's unit
+    mixup : float, not negative: the α of mixup; 0 mixes nothing
     """
 
     loss: Loss
@@ -69,6 +70,7 @@ class Plan:
     seed: int = 0
     chunk_rows: int | None = None
     metric_unit: float = 1.0
+    mixup: float = 0.0
 
 
 class Callback(Protocol):
@@ -127,7 +129,7 @@ def train(
     WorkError : the loss was not finite before a single epoch was over.
     """
     device = device or jax.devices()[0]
-    source = Source.of(rows, device, plan.chunk_rows, fill=not network.joins_rows)
+    source = Source.of(rows, device, plan.chunk_rows, fill=not (network.joins_rows or plan.mixup))
     held = None if validation is None else Source.of(validation, device, plan.chunk_rows)
     scaling = jax.device_put(scaling, device)
     course = Course(jax.device_put(start, device), (start.params, start.state))
@@ -206,7 +208,8 @@ class Trainer:
         """Steps on one chunk of n rows, as compiled."""
         plan = self.plan
         size = None if plan.batch_size >= n else plan.batch_size
-        recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, plan.l1 > 0.0 or plan.l2 > 0.0)
+        penalised = plan.l1 > 0.0 or plan.l2 > 0.0
+        recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, penalised, plan.mixup)
         dtype, seed, number = chunk.w.dtype, np.uint32(plan.seed), np.int32(tag)
         if takes_over(recipe, start.params, chunk):
             from heldout.neural.chain.epoch import run_chain  # Numba is imported where it is needed
@@ -354,7 +357,7 @@ def range_test(
     """Steps with rates from `low` to `high`, evenly spaced on a logarithmic scale (Smith 2017, section 3.3)."""
     if not 0.0 < low < high < math.inf or steps < 10:
         raise InputError(f"A range test needs 0 < low < high and 10 steps or more, not {low!r}, {high!r}, {steps!r}.")
-    source = Source.of(rows, device, plan.chunk_rows, fill=not network.joins_rows)
+    source = Source.of(rows, device, plan.chunk_rows, fill=not (network.joins_rows or plan.mixup))
     chunk, n = next(iter(source.chunks(plan.seed)))
     trainer = Trainer(network, replace(plan, schedule=Constant()), source, None, jax.device_put(scaling, device))
     rates = np.geomspace(low, high, steps)

@@ -51,9 +51,9 @@ def links_of(network: Layer) -> list[Link] | None:
 
 def takes_over(recipe: Recipe, params: Params, rows: Rows) -> bool:
     """Whether the kernel trains this: a chain on mini-batches of table rows, in single precision on the CPU, with a
-    loss that it knows, without clipping, and with work enough."""
+    loss that it knows, without clipping and mixup, and with work enough."""
     links = links_of(recipe.network)
-    if links is None or recipe.batch_size is None or recipe.optimizer.clip_norm is not None:
+    if links is None or recipe.mixup or recipe.batch_size is None or recipe.optimizer.clip_norm is not None:
         return False
     if rows.x.ndim != 2 or rows.w.dtype != np.float32 or {one.platform for one in rows.w.devices()} != {"cpu"}:
         return False

@@ -1,1 +1,1 @@
-"""Networks of PyTorch become ours and go back: tables.py -> tracing.py -> structure.py -> imported.py."""
+"""Networks of PyTorch become ours and go back: images.py -> tables.py -> tracing.py -> structure.py -> imported.py."""

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from heldout.errors import InputError, MissingExtraError
+from heldout.neural.exchange.order import Order, channels_first, channels_last
 from heldout.neural.exchange.structure import Sources, nest
 from heldout.neural.exchange.tables import Array as Entry
 from heldout.neural.exchange.tracing import check_weights, kind_of_module, refused, trace
@@ -98,16 +99,19 @@ def from_torch(module: Any, in_shape: Shape | None = None) -> Imported:
     Parameters
     ----------
     module : torch.nn.Module
-        Made of Linear, ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Softmax (last axis), Dropout, BatchNorm1d (of
-        rows with one axis), LayerNorm (last axis), Flatten, Unflatten, Identity, and containers of them.
+        Made of Linear, ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Tanh, Softmax (last axis), Dropout, BatchNorm1d,
+        BatchNorm2d, LayerNorm (last axis), Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, pooling (max, average and
+        adaptive, of one axis or two), Flatten, Unflatten, Identity, and containers of them.
     in_shape : tuple of int, default None
-        The shape of one row, without the batch. None: by the first module that knows it, (784,) for Linear(784, 128).
+        The shape of one row as the module takes it, without the batch: (1, 28, 28) of images. None: by the first module
+        that knows it, (784,) for Linear(784, 128); convolutions and pooling do not.
 
     Returns
     -------
     Imported
         `network`, `params`, `state`, `in_shape`; float32, or float64 under `jax.enable_x64`. Axes are in the module's
-        own order.
+        own order, but for images: where there are convolutions or pooling, channels come last in rows, (28, 28, 1), in
+        outputs and in filters (k, k, C, F); weights behind Flatten are put in that order.
 
     Raises
     ------
@@ -125,8 +129,9 @@ def from_torch(module: Any, in_shape: Shape | None = None) -> Imported:
     network, sources = nest(found.steps, found.output)
     check_weights(kept, found.steps)
     params, state = _read(kept, sources)
-    imported = Imported(network, params, state, found.in_shape, kept, sources)
-    _compare(torch, traced, imported)
+    in_shape = channels_last(found.in_shape) if found.images else found.in_shape
+    imported = Imported(network, params, state, in_shape, kept, sources)
+    _compare(torch, traced, imported, found.images)
     return imported
 
 
@@ -166,8 +171,10 @@ def to_torch(imported: Imported, params: Params | None = None, state: State | No
     if _shapes(given) != _shapes((imported.params, imported.state)):
         raise InputError("to_torch got weights that are not shaped as those of the imported network.")
     module = copy.deepcopy(imported.module)
-    for entry, inner, tree in _arrays(module, imported.sources, *given):
+    for entry, inner, order, tree in _arrays(module, imported.sources, *given):
         values = np.asarray(tree[entry.ours])
+        if entry.follows and order is not None:
+            values = values[np.argsort(order)]
         if entry.axes is not None:
             values = values.transpose(np.argsort(entry.axes))
         tensor = getattr(inner, entry.theirs)
@@ -195,48 +202,55 @@ def _read(module: Any, sources: Sources) -> tuple[Params, State]:
             own, kept = _read(module, inner)
             params |= {name: own} if own else {}
             state |= {name: kept} if kept else {}
-    elif sources is not None and (kind := kind_of_module(inner := module.get_submodule(sources))) is not None:
-        params = {entry.ours: _array(inner, entry) for entry in kind.params if _has(inner, entry)}
-        state = {entry.ours: _array(inner, entry) for entry in kind.state}
+    elif sources is not None and (kind := kind_of_module(inner := module.get_submodule(sources.module))) is not None:
+        params = {entry.ours: _array(inner, entry, sources.order) for entry in kind.params if _has(inner, entry)}
+        state = {entry.ours: _array(inner, entry, sources.order) for entry in kind.state}
     return params, state
 
 
-def _array(module: Any, entry: Entry) -> jax.Array:
+def _array(module: Any, entry: Entry, order: Order) -> jax.Array:
     values = getattr(module, entry.theirs).detach().cpu().double().numpy()
-    return jnp.array(values if entry.axes is None else values.transpose(entry.axes), float_type())
+    if entry.axes is not None:
+        values = values.transpose(entry.axes)
+    return jnp.array(values if order is None or not entry.follows else values[list(order)], float_type())
 
 
 def _has(module: Any, entry: Entry) -> bool:
     return getattr(module, entry.theirs) is not None
 
 
-def _arrays(module: Any, sources: Sources, params: Params, state: State) -> Iterator[tuple[Entry, Any, dict[str, Any]]]:
-    """Every array that goes back: its entry, its module, and the dict that holds ours."""
+def _arrays(
+    module: Any, sources: Sources, params: Params, state: State
+) -> Iterator[tuple[Entry, Any, Order, dict[str, Any]]]:
+    """Every array that goes back: its entry, its module, the order of its rows, and the dict that holds ours."""
     if isinstance(sources, dict):
         for name, inner in sources.items():
             yield from _arrays(module, inner, params.get(name, {}), state.get(name, {}))
-    elif sources is not None and (kind := kind_of_module(inner := module.get_submodule(sources))) is not None:
-        yield from ((entry, inner, params) for entry in kind.params if _has(inner, entry))
-        yield from ((entry, inner, state) for entry in kind.state)
+    elif sources is not None and (kind := kind_of_module(inner := module.get_submodule(sources.module))) is not None:
+        yield from ((entry, inner, sources.order, params) for entry in kind.params if _has(inner, entry))
+        yield from ((entry, inner, sources.order, state) for entry in kind.state)
 
 
 def _shapes(tree: Any) -> Any:
     return jax.tree.map(np.shape, tree)
 
 
-def _compare(torch: Any, module: Any, imported: Imported) -> None:
+def _compare(torch: Any, module: Any, imported: Imported, images: bool) -> None:
     """InputError where a module, in evaluation mode, and the network differ on a few random rows."""
     rows = np.random.default_rng(0).normal(size=(CHECKED, *imported.in_shape)).astype(float_type())
     like = next(iter(module.parameters()), torch.empty(0))
     with torch.no_grad():
         try:
-            given = torch.tensor(rows, device=like.device)
+            theirs = np.ascontiguousarray(np.moveaxis(rows, -1, 1)) if images else rows
+            given = torch.tensor(theirs, device=like.device)
             expected = module.to(given.dtype)(given).cpu().numpy()
+            expected = np.moveaxis(expected, 1, -1) if images else expected
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             text = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+            shape = channels_first(imported.in_shape) if images else imported.in_shape
             raise InputError(
-                f"The module does not take rows of shape {shape_text(imported.in_shape)} ({text}): say their shape, "
-                "as in in_shape=(784,)."
+                f"The module does not take rows of shape {shape_text(shape)} ({text}): say their shape, as in "
+                "in_shape=(784,)."
             ) from error
     found = imported(rows)
     size = np.abs(expected).max(initial=0.0)

@@ -5,14 +5,25 @@ A join's branches begin at its dominator: the last step that every way from the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
+from heldout.neural.exchange.order import Order
 from heldout.neural.exchange.tracing import Step, refused
 from heldout.neural.layers import Identity, Layer, Parallel, Residual, Sequential
 from heldout.neural.layers.containers import names_of
 
-Sources: TypeAlias = "str | dict[str, Sources] | None"  # the path of a layer's module; of a container's layers
+Sources: TypeAlias = "Source | dict[str, Sources] | None"  # of a layer; of a container's layers
 Built: TypeAlias = "tuple[Layer, Sources]"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a layer's weights come from: the path of its module, and the order of the rows it is given."""
+
+    module: str
+    order: Order
+
 
 CROSSED = (
     "it is used in several branches, and the data has to flow in a chain, around shortcuts or in parallel branches "
@@ -42,12 +53,13 @@ def _chain(steps: tuple[Step, ...], above: list[set[int]], seen: set[int], start
             raise refused(step.place, CROSSED)
         seen.add(end)
         if step.layer is not None:
-            backwards.append((step.layer, step.module))
+            source = None if step.module is None else Source(step.module, step.follows)
+            backwards.append((step.layer, source))
             (end,) = step.inputs
             continue
-        source = max(set.intersection(*(above[i] for i in step.inputs)))
-        backwards.append(_joined(step, [_chain(steps, above, seen, source, i) for i in step.inputs]))
-        end = source
+        start_of_join = max(set.intersection(*(above[i] for i in step.inputs)))
+        backwards.append(_joined(step, [_chain(steps, above, seen, start_of_join, i) for i in step.inputs]))
+        end = start_of_join
     return backwards[::-1]
 
 

@@ -6,12 +6,15 @@ Nothing here imports PyTorch: modules and functions are known by the names they 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from heldout.errors import InputError
+from heldout.neural.exchange import images
+from heldout.neural.exchange.images import check_axes
 from heldout.neural.layers import (
     ELU,
     GELU,
@@ -43,11 +46,15 @@ BATCH = Batch()
 
 @dataclass(frozen=True)
 class Array:
-    """An array of a layer and of a module; ours has `axes` of theirs, if they are not the same."""
+    """An array of a layer and of a module; ours has `axes` of theirs, if they are not the same.
+
+    `follows`: its first axis is that of the numbers of a row, and comes in their order.
+    """
 
     ours: str
     theirs: str
     axes: tuple[int, ...] | None = None
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,19 @@ class Kind:
 
     Attributes
     ----------
-    layer : the layer, from the module and the shape of its rows; InputError, with the reason alone, where there is none
+    layer : the layer, from the module and the shape of its rows (of images ours, channels last, unless it `reshapes`);
+        InputError, with the reason alone, where there is none
     params, state : the arrays that go over
     row : the shape of the rows it takes, where the module itself knows; None where it takes any
+    on : "images": it makes images of images, and a module with such a part has channels first; "channels": of images or
+        flat rows; "last axis": of that alone; "shape": it reshapes; "any": number by number
     """
 
     layer: Callable[[Any, Shape], Layer]
     params: tuple[Array, ...] = ()
     state: tuple[Array, ...] = ()
     row: Callable[[Any], Shape | None] = lambda module: None
+    on: str = "any"
 
 
 def _check_width(width: int, shape: Shape) -> None:
@@ -84,8 +95,9 @@ def _batch_norm(module: Any, shape: Shape) -> Layer:
         raise InputError("track_running_stats=False is not supported")
     if module.momentum is None or not 0.0 < module.momentum <= 1.0:
         raise InputError(f"momentum={module.momentum} is not supported: it has to be above 0 and at most 1")
-    if len(shape) != 1:
-        raise InputError(f"rows have to have one axis, and theirs are {shape_text(shape)}")
+    axes = int(type(module).__name__[-2])
+    if len(shape) > 1 or axes == 2:
+        check_axes(shape, axes, module.num_features)
     _check_width(module.num_features, shape)
     return BatchNorm(momentum=1.0 - module.momentum, epsilon=module.eps)
 
@@ -151,13 +163,47 @@ def _unflattened(module: Any) -> Shape | None:
     return (math.prod(sizes),) if known else None
 
 
-_SCALED = (Array("scale", "weight"), Array("shift", "bias"))
+_SCALED = (Array("scale", "weight", follows=True), Array("shift", "bias", follows=True))
+_RUNNING = (Array("mean", "running_mean", follows=True), Array("variance", "running_var", follows=True))
+_FILTERS = {axes: (Array("weights", "weight", (*range(2, axes + 2), 1, 0)), Array("bias", "bias")) for axes in (1, 2)}
+
+
+def _pooling(axes: int) -> dict[str, Kind]:
+    return {
+        f"MaxPool{axes}d": Kind(
+            lambda m, shape: images.max_pool(
+                axes, shape, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices
+            ),
+            on="images",
+        ),
+        f"AvgPool{axes}d": Kind(
+            lambda m, shape: images.average_pool(
+                axes,
+                shape,
+                m.kernel_size,
+                m.stride,
+                m.padding,
+                m.ceil_mode,
+                m.count_include_pad,
+                getattr(m, "divisor_override", None),
+            ),
+            on="images",
+        ),
+        f"AdaptiveAvgPool{axes}d": Kind(
+            lambda m, shape: images.adaptive_average_pool(axes, shape, m.output_size), on="images"
+        ),
+        f"AdaptiveMaxPool{axes}d": Kind(
+            lambda m, shape: images.adaptive_max_pool(axes, shape, m.output_size, m.return_indices), on="images"
+        ),
+    }
+
 
 MODULES: dict[str, Kind] = {
     "Linear": Kind(
         _linear,
-        params=(Array("weights", "weight", (1, 0)), Array("bias", "bias")),
+        params=(Array("weights", "weight", (1, 0), follows=True), Array("bias", "bias")),
         row=lambda module: (module.in_features,),
+        on="last axis",
     ),
     "ReLU": Kind(lambda module, shape: ReLU()),
     "LeakyReLU": Kind(lambda module, shape: LeakyReLU(float(module.negative_slope))),
@@ -166,17 +212,27 @@ MODULES: dict[str, Kind] = {
     "SiLU": Kind(lambda module, shape: SiLU()),
     "Sigmoid": Kind(lambda module, shape: Sigmoid()),
     "Tanh": Kind(lambda module, shape: Tanh()),
-    "Softmax": Kind(lambda module, shape: _softmax(shape, module.dim)),
+    "Softmax": Kind(lambda module, shape: _softmax(shape, module.dim), on="last axis"),
     "Dropout": Kind(lambda module, shape: _dropout(shape, module.p)),
     "BatchNorm1d": Kind(
         _batch_norm,
         params=_SCALED,
-        state=(Array("mean", "running_mean"), Array("variance", "running_var")),
+        state=_RUNNING,
         row=lambda module: (module.num_features,),
+        on="channels",
     ),
-    "LayerNorm": Kind(_layer_norm, params=_SCALED, row=lambda module: (module.normalized_shape[-1],)),
-    "Flatten": Kind(lambda module, shape: _flatten(shape, module.start_dim, module.end_dim)),
-    "Unflatten": Kind(lambda module, shape: _unflatten(shape, module.dim, module.unflattened_size), row=_unflattened),
+    "BatchNorm2d": Kind(_batch_norm, params=_SCALED, state=_RUNNING, on="images"),
+    "LayerNorm": Kind(_layer_norm, params=_SCALED, row=lambda module: (module.normalized_shape[-1],), on="last axis"),
+    "Conv1d": Kind(images.convolution, params=_FILTERS[1], on="images"),
+    "Conv2d": Kind(images.convolution, params=_FILTERS[2], on="images"),
+    "ConvTranspose1d": Kind(images.transposed_convolution, params=_FILTERS[1], on="images"),
+    "ConvTranspose2d": Kind(images.transposed_convolution, params=_FILTERS[2], on="images"),
+    **_pooling(1),
+    **_pooling(2),
+    "Flatten": Kind(lambda module, shape: _flatten(shape, module.start_dim, module.end_dim), on="shape"),
+    "Unflatten": Kind(
+        lambda module, shape: _unflatten(shape, module.dim, module.unflattened_size), row=_unflattened, on="shape"
+    ),
     "Identity": Kind(lambda module, shape: Identity()),
 }
 
@@ -197,6 +253,24 @@ FUNCTIONS: dict[str, Callable[..., Layer]] = {
     "view": _reshape,
     "contiguous": lambda shape: Identity(),
     "clone": lambda shape: Identity(),
+}
+
+FUNCTIONS |= {
+    f"{name}{axes}d": functools.partial(make, axes)
+    for axes in (1, 2)
+    for name, make in (
+        ("max_pool", images.max_pool),
+        ("avg_pool", images.average_pool),
+        ("adaptive_avg_pool", images.adaptive_average_pool),
+        ("adaptive_max_pool", images.adaptive_max_pool),
+    )
+}
+FUNCTIONS |= {"mean": images.mean}
+ON: dict[str, str] = {
+    **dict.fromkeys(("flatten", "unflatten", "reshape", "view"), "shape"),
+    **dict.fromkeys((name for name in FUNCTIONS if "pool" in name), "images"),
+    "mean": "images",
+    "softmax": "last axis",
 }
 
 JOINS: dict[str, str] = {

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from heldout.errors import InputError
-from heldout.neural.exchange.tables import BATCH, FUNCTIONS, JOINS, MODULES, Kind, row_of_reshape
-from heldout.neural.layers import Dropout, Layer, Shape
+from heldout.neural.exchange.order import Order, channels_first, channels_last, joined, rearranged
+from heldout.neural.exchange.tables import BATCH, FUNCTIONS, JOINS, MODULES, ON, Kind, row_of_reshape
+from heldout.neural.layers import Dropout, Layer, LayerNorm, Reshape, Shape, Softmax
 from heldout.neural.layers.base import shape_text
 
 COUNTED = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.getitem)  # among sizes
@@ -22,7 +23,9 @@ class Step:
     Attributes
     ----------
     inputs : numbers of earlier steps
-    shape : of the rows it gives
+    shape : of the rows it gives, with PyTorch's order of axes
+    order : of these rows' numbers, where they are those of flattened images
+    follows : the order of the rows it takes
     place : where it is, for errors: "'fc1' (Linear)"
     layer, join : one of the two, except at step 0
     module : path of the module it comes from, if it comes from one
@@ -34,6 +37,8 @@ class Step:
     layer: Layer | None = None
     join: str | None = None
     module: str | None = None
+    order: Order = None
+    follows: Order = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Traced:
-    """The steps of a module, which one is its output, and the shape of the rows they were found for."""
+    """The steps of a module, which one is its output, and the shape of the rows they were found for.
+
+    `images`: rows are images, whose channels are the first in the module and the last in the network.
+    """
 
     steps: tuple[Step, ...]
     output: int
     in_shape: Shape
+    images: bool
 
 
 def refused(place: str, reason: str) -> InputError:
@@ -59,9 +68,10 @@ def refused(place: str, reason: str) -> InputError:
 def trace(module: Any, in_shape: Shape | None) -> Traced:
     """Follow `module`, which is changed: once in training and once in evaluation, which have to agree."""
     graphs = [_graph(module.train(mode)) for mode in (True, False)]
+    images = any(_of_images(module, node) for node in graphs[0].nodes)
     if in_shape is None:
         in_shape = _row(module, graphs[0])
-    training, evaluation = (_Walk(module, tuple(in_shape)).follow(graph) for graph in graphs)
+    training, evaluation = (_Walk(module, tuple(in_shape), images).follow(graph) for graph in graphs)
     return _agreed(training, evaluation)
 
 
@@ -121,10 +131,20 @@ def name_of_call(node: Any) -> str:
     return name.rstrip("_") if any(getattr(room, name, None) is node.target for room in rooms) else ""
 
 
+def _of_images(module: Any, node: Any) -> bool:
+    """Whether a step makes images of images."""
+    if node.op == "call_module":
+        kind = kind_of_module(module.get_submodule(node.target))
+        return kind is not None and kind.on == "images"
+    return node.op in ("call_function", "call_method") and ON.get(name_of_call(node)) == "images"
+
+
 def _row(module: Any, graph: Any) -> Shape:
     """The shape of a network's rows, by the first step that knows its own; InputError where none does."""
     for node in graph.nodes:
         row: Shape | None = None
+        if _of_images(module, node):
+            raise InputError("from_torch cannot tell the size of an image: say it, as in in_shape=(1, 28, 28).")
         name = name_of_call(node) if node.op in ("call_function", "call_method") else ""
         if node.op == "call_module":
             inner = module.get_submodule(node.target)
@@ -148,8 +168,8 @@ def _check_unused(node: Any) -> None:
 class _Walk:
     """Goes through a graph in its order, and knows the shape of every step."""
 
-    def __init__(self, module: Any, in_shape: Shape) -> None:
-        self.module, self.in_shape = module, in_shape
+    def __init__(self, module: Any, in_shape: Shape, images: bool) -> None:
+        self.module, self.in_shape, self.images = module, in_shape, images
         self.steps = [Step((), in_shape)]
         self.values: dict[Any, Any] = {}
         self.called: set[str] = set()
@@ -162,7 +182,10 @@ class _Walk:
             if node.op == "output":
                 if not isinstance(args[0], Tensor):
                     raise refused("its forward", "it has to return one tensor")
-                return Traced(tuple(self.steps), args[0].step, self.in_shape)
+                if self.steps[args[0].step].order is not None:
+                    reason = "its numbers come in another order here: leave the last Flatten away"
+                    raise refused("the flattened image that it returns", reason)
+                return Traced(tuple(self.steps), args[0].step, self.in_shape, self.images)
             self.values[node] = getattr(self, f"_{node.op}")(node, args, dict(kwargs))
         raise refused("its forward", "it returns nothing")
 
@@ -187,7 +210,7 @@ class _Walk:
         x = args[0] if args else kwargs.get("input")
         if not isinstance(x, Tensor) or len(args) + len(kwargs) != 1:
             raise refused(place, "it has to be given one tensor")
-        return self._step(x, place, lambda shape: kind.layer(module, shape), path)
+        return self._step(x, place, lambda shape: kind.layer(module, shape), kind.on, path)
 
     def _call_method(self, node: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if node.target in ("size", "dim") and isinstance(args[0], Tensor):
@@ -213,18 +236,35 @@ class _Walk:
         x = args[0] if args else kwargs.pop("input", None)
         if name not in FUNCTIONS or not isinstance(x, Tensor):
             raise refused(place, f"there is no such layer; there are {', '.join((*FUNCTIONS, *JOINS))}")
-        return self._step(x, place, lambda shape: FUNCTIONS[name](shape, *args[1:], **kwargs))
+        return self._step(x, place, lambda shape: FUNCTIONS[name](shape, *args[1:], **kwargs), ON.get(name, "any"))
 
-    def _step(self, x: Tensor, place: str, make: Any, module: str | None = None) -> Tensor:
-        shape = self.steps[x.step].shape
+    def _step(self, x: Tensor, place: str, make: Any, on: str, module: str | None = None) -> Tensor:
+        before = self.steps[x.step]
         try:
-            layer = make(shape)
-            out = layer.out_shape(shape)
+            layer, out, order = self._made(make, on, before.shape, before.order)
         except InputError as error:
             raise refused(place, str(error).rstrip(".")) from None
         except TypeError as error:
             raise refused(place, f"its arguments are not supported ({error})") from None
-        return self._add(Step((x.step,), out, place, layer=layer, module=module))
+        return self._add(Step((x.step,), out, place, layer, module=module, order=order, follows=before.order))
+
+    def _made(self, make: Any, on: str, shape: Shape, order: Order) -> tuple[Layer, Shape, Order]:
+        """The layer, and the shape and order of the rows it gives."""
+        if not self.images:
+            if on == "channels" and len(shape) != 1:
+                raise InputError(f"rows have to have one axis, and theirs are {shape_text(shape)}")
+            layer = make(shape)
+            return layer, layer.out_shape(shape), None
+        if on == "shape":
+            layer = make(shape)
+            out = layer.out_shape(shape)
+            return layer if len(out) == 1 else Reshape(channels_last(out)), out, rearranged(shape, order, out)
+        if on == "last axis" and len(shape) > 1:
+            raise InputError(f"it is given images of shape {shape_text(shape)}, whose last axis is none of channels")
+        layer = make(channels_last(shape))
+        out = layer.out_shape(channels_last(shape))
+        mixes = on == "last axis" and not isinstance(layer, Softmax | LayerNorm)
+        return layer, channels_first(out), None if mixes or len(out) > 1 else order
 
     def _join(self, name: str, place: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         given, join = list(args), JOINS[name]
@@ -237,15 +277,27 @@ class _Walk:
                 kwargs.pop("alpha")
         if given or kwargs or not tensors or not all(isinstance(x, Tensor) for x in tensors):
             raise refused(place, "it has to join tensors that are made of the input, and nothing else")
-        shapes = [self.steps[x.step].shape for x in tensors]
-        out = shapes[0]
+        shapes, orders = ([getattr(self.steps[x.step], name) for x in tensors] for name in ("shape", "order"))
+        out, order = shapes[0], orders[0]
         if join == "concatenate":
-            if not all(shapes) or dim not in (-1, len(out)) or len({shape[:-1] for shape in shapes}) > 1:
-                raise refused(place, f"tensors are joined along the last axis, dim=-1, not dim={dim!r}")
-            out = (*out[:-1], sum(shape[-1] for shape in shapes))
+            out, order = self._concatenated(place, shapes, orders, dim), joined(shapes, orders)
         elif len(set(shapes)) > 1:
             raise refused(place, f"the rows' shapes {' and '.join(map(shape_text, shapes))} differ")
-        return self._add(Step(tuple(x.step for x in tensors), out, place, join=join))
+        elif len(set(orders)) > 1:
+            raise refused(place, "it joins flattened images with other rows, whose numbers come in another order here")
+        return self._add(Step(tuple(x.step for x in tensors), out, place, join=join, order=order))
+
+    def _concatenated(self, place: str, shapes: list[Shape], orders: list[Order], dim: Any) -> Shape:
+        """The shape of rows that are joined along our last axis."""
+        if not all(shapes):
+            raise refused(place, "tensors of one axis are joined along the last one, dim=-1, and not otherwise")
+        axes = len(shapes[0])
+        ours = [channels_last(shape) if self.images else shape for shape in shapes]
+        name, allowed = ("channels", (1, -axes)) if self.images and axes > 1 else ("the last axis", (-1, axes))
+        if dim not in allowed or len({shape[:-1] for shape in ours}) > 1:
+            raise refused(place, f"tensors are joined along {name}, dim={allowed[0]}, not dim={dim!r}")
+        out = (*ours[0][:-1], sum(shape[-1] for shape in ours))
+        return channels_first(out) if self.images else out
 
     def _add(self, step: Step) -> Tensor:
         self.steps.append(step)

@@ -13,8 +13,17 @@ from heldout.neural.layers.activations import (
     Softmax,
     Tanh,
 )
+from heldout.neural.layers.augmentation import (
+    Augmentation,
+    Cutout,
+    RandomBrightness,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomShift,
+)
 from heldout.neural.layers.base import Layer, Mask, Params, SequenceLayer, Shape, State
-from heldout.neural.layers.containers import Parallel, Residual, Sequential
+from heldout.neural.layers.containers import Frozen, Parallel, Residual, Sequential
 from heldout.neural.layers.convolution import Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, DepthwiseConv2D
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.dropout import Dropout
@@ -67,6 +76,13 @@ LAYERS: dict[str, type[Layer]] = {
         GRU,
         Flatten,
         Reshape,
+        RandomFlip,
+        RandomShift,
+        RandomCrop,
+        RandomRotation,
+        Cutout,
+        RandomBrightness,
+        Frozen,
         Residual,
         Sequential,
         Parallel,
@@ -82,6 +98,7 @@ __all__ = [
     "RNN",
     "Activation",
     "AdaptiveAveragePool",
+    "Augmentation",
     "AveragePool1D",
     "AveragePool2D",
     "BatchNorm",
@@ -89,10 +106,12 @@ __all__ = [
     "Conv2D",
     "ConvTranspose1D",
     "ConvTranspose2D",
+    "Cutout",
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "Frozen",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "Identity",
@@ -106,6 +125,11 @@ __all__ = [
     "Maxout",
     "Parallel",
     "Params",
+    "RandomBrightness",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomShift",
     "ReLU",
     "Reshape",
     "Residual",

@@ -45,6 +45,11 @@ class Layer(ABC):
         """Whether a row's output in training depends on the rows beside it."""
         return False
 
+    @property
+    def called(self) -> str:
+        """What it is called by in names: "dense", "batchnorm"."""
+        return type(self).__name__.lower()
+
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         """Fresh weights, and the state that is learned without a gradient."""
         return {}, {}
@@ -125,11 +130,6 @@ def float_type() -> Any:
     return jnp.zeros(()).dtype
 
 
-def kind_of(layer: Layer) -> str:
-    """What a layer is called by in names: "dense", "batchnorm"."""
-    return type(layer).__name__.lower()
-
-
 def shape_text(shape: Shape) -> str:
     """A shape without its batch: "(3)", "(28, 28, 1)"."""
     return f"({', '.join(map(str, shape))})"
@@ -140,3 +140,10 @@ def check_whole(layer: Layer, **values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(f"{name} of {type(layer).__name__} is {value!r} and must be a whole number above 0.")
+
+
+def check_bool(layer: Layer, **values: Any) -> None:
+    """InputError unless every value is True or False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name} of {type(layer).__name__} is {value!r} and must be True or False.")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, kind_of, shape_text
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
 
 
 class Container(SequenceLayer):
@@ -215,6 +215,61 @@ class Parallel(Container):
         return dict(zip(names_of(self.layers), self.layers, strict=True))
 
 
+@dataclass(frozen=True)
+class Frozen(Container):
+    """A layer whose weights stay as they are: it is in evaluation mode in training too.
+
+    Its weights and running statistics are state, so that nothing moves them, no penalty and no decay either. In names
+    it is called as the layer inside.
+
+    Parameters
+    ----------
+    layer : layer
+
+    State: `params` and `state` of the layer inside, where it has any.
+
+    Examples
+    --------
+    >>> from heldout.neural.layers import Dense
+    >>> Sequential(Frozen(Dense(3)), Dense(1)).names
+    ('dense_1', 'dense_2')
+    >>> params, state = Frozen(Dense(3)).init(jax.random.key(0), (2,))
+    >>> params, sorted(state["params"])
+    ({}, ['bias', 'weights'])
+    """
+
+    layer: Layer
+
+    @property
+    def random(self) -> bool:
+        return False
+
+    @property
+    def joins_rows(self) -> bool:
+        return False
+
+    @property
+    def called(self) -> str:
+        return self.layer.called
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
+        params, state = self.layer.init(key, in_shape)
+        return {}, ({"params": params} if params else {}) | ({"state": state} if state else {})
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        return self.layer.out_shape(in_shape)
+
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        y, _, after = self.layer.apply_masked(state.get("params", {}), state.get("state", {}), x, mask)
+        return y, state, after
+
+    @property
+    def _branches(self) -> dict[str, Layer]:
+        return {"layer": self.layer}
+
+
 def _concatenate(outputs: list[Array]) -> Array:
     return jnp.concatenate(outputs, axis=-1)
 
@@ -242,8 +297,8 @@ def names_of(layers: tuple[Layer, ...]) -> tuple[str, ...]:
     seen: Counter[str] = Counter()
     names = []
     for layer in layers:
-        seen[kind_of(layer)] += 1
-        names.append(f"{kind_of(layer)}_{seen[kind_of(layer)]}")
+        seen[layer.called] += 1
+        names.append(f"{layer.called}_{seen[layer.called]}")
     return tuple(names)
 
 

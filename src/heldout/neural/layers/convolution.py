@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, check_whole, float_type
+from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, check_bool, check_whole, float_type
 from heldout.neural.layers.correlation import correlate, spread
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.windows import (
@@ -88,6 +88,7 @@ class Correlation(Convolution):
     padding_mode: str
 
     def out_shape(self, in_shape: Shape) -> Shape:
+        check_bool(self, use_bias=self.use_bias)
         lengths = check_rows(self, in_shape, self.axes)
         _, filters = self._form(in_shape[-1])
         windows = self._windows(lengths)
@@ -287,6 +288,7 @@ class Transpose(Convolution):
     output_padding: Lengths
 
     def out_shape(self, in_shape: Shape) -> Shape:
+        check_bool(self, use_bias=self.use_bias)
         lengths = check_rows(self, in_shape, self.axes)
         self._form(in_shape[-1])
         _, out = self._windows(lengths)

@@ -8,7 +8,18 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError
-from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, check_whole, float_type, shape_text
+from heldout.neural.layers.base import (
+    Array,
+    Key,
+    Layer,
+    Params,
+    Shape,
+    State,
+    check_bool,
+    check_whole,
+    float_type,
+    shape_text,
+)
 from heldout.neural.layers.initialization import initial_weights
 
 
@@ -92,6 +103,7 @@ class Dense(Layer):
         if self.units is None:
             raise InputError("Dense() leaves its units to an estimator; outside of one, say how many: Dense(10).")
         check_whole(self, units=self.units)
+        check_bool(self, use_bias=self.use_bias)
         if not in_shape:
             raise InputError(f"Dense needs rows with at least one axis, not of shape {shape_text(in_shape)}.")
         return (*in_shape[:-1], self.units)

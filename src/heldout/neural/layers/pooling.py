@@ -13,7 +13,18 @@ import numpy as np
 from jax import lax
 
 from heldout.errors import InputError
-from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
+from heldout.neural.layers.base import (
+    Array,
+    Key,
+    Layer,
+    Mask,
+    Params,
+    SequenceLayer,
+    Shape,
+    State,
+    check_bool,
+    shape_text,
+)
 from heldout.neural.layers.masking import beside
 from heldout.neural.layers.windows import (
     Lengths,
@@ -203,10 +214,7 @@ class AveragePooling(Pooling):
     count_padding: bool
 
     def out_shape(self, in_shape: Shape) -> Shape:
-        if not isinstance(self.count_padding, bool):
-            raise InputError(
-                f"count_padding of {type(self).__name__} is {self.count_padding!r} and must be True or False."
-            )
+        check_bool(self, count_padding=self.count_padding)
         return super().out_shape(in_shape)
 
     def apply(
