@@ -20,10 +20,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from heldout import MLPClassifier, Model, Study, load, persist, read
+from heldout import ConvNetClassifier, MLPClassifier, Model, Study, load, persist, read
 from heldout.cli import main
 from heldout.data.images import pixels
 from heldout.errors import InputError, ModelFileError, SealError, WorkError
+from heldout.gallery import gallery
+from heldout.neural.convnets import plain_convnet
 from heldout.occlusion import occlusion_sensitivity
 from heldout.problem import Problem
 from heldout.split import train_validation_test_split
@@ -493,6 +495,22 @@ def test_a_large_array_is_split_without_a_copy_in_memory(tmp_path: Path, monkeyp
     train = study.split.train.table
     assert train.pixels is not None
     assert np.array_equal(train.pixels[:, 0, 0, 0], train.frame["y"].to_numpy())
+
+
+def test_a_convolutional_network_is_shown_with_its_maps_and_what_training_sees(tmp_path: Path) -> None:
+    images, labels = digits(90)
+    learner = ConvNetClassifier(plain_convnet((8, 8, 1), filters=4, dense=8), max_iter=1)
+    study = Study({"image": images, "digit": labels}, "digit", learners=[learner], folder=tmp_path / "s").fit()
+    model, parts = study._models["ConvNetClassifier"], study.split
+    assert model.estimator.in_shape_ == (8, 8, 1)
+    fitted = study._fitted["ConvNetClassifier"]
+    found = gallery(study.problem, model.encoder, fitted, parts.train.table, parts.validation.table)
+    assert len(found["attention"]) == 6 and all("map" in item for item in found["attention"])
+    assert len(found["augmented"]) == 3 and len(found["filters"]) == 4
+    strip = Image.open(io.BytesIO(base64.b64decode(found["augmented"][0]["picture"].partition(",")[2])))
+    assert strip.size == (10 * 8 + 9 * 2, 8)
+    kept = load(tmp_path / "s" / "models" / "ConvNetClassifier.model", expected=Model)
+    assert np.array_equal(kept.predict_proba(images), model.predict_proba(images))
 
 
 # Where it looks --------------------------------------------------------------------------------------------

@@ -92,17 +92,23 @@ def too_large(candidate: Candidate, rows: Rows) -> str:
     )
 
 
+def takes_images(estimator: Any) -> bool:
+    """Whether it takes images in their shape (n, height, width, channels), and not as columns of pixels."""
+    entry = entry_of(estimator)
+    return entry is not None and entry.shaped
+
+
 def images_for(estimator: Any, X: Array, encoder: Encoder) -> Array:
     """A matrix of pixels as the estimator takes it; of a table's columns as it is.
 
     Our networks get pixels as they are, some of them images in their shape (n, height, width, channels). All others
     get them as shares of the greatest in training, because penalties depend on the scale.
     """
-    entry = entry_of(estimator)
     if encoder.image_shape_ is None:
         return X
-    if entry is not None and entry.shaped:
+    if takes_images(estimator):
         return X.reshape(len(X), *encoder.image_shape_)
+    entry = entry_of(estimator)
     streams = entry is not None and entry.streams
     return X if streams else X / np.float64(encoder.pixel_scale_)
 

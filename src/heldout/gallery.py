@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from heldout.data.encode import Encoder
 from heldout.data.images.pixels import resized, taken
 from heldout.data.table import Table
-from heldout.fitting import Fitted, images_for, predict
+from heldout.errors import InputError
+from heldout.fitting import Fitted, images_for, predict, takes_images
 from heldout.metrics import Prediction
 from heldout.occlusion import occlusion_sensitivity
 from heldout.problem import Problem, label_text
@@ -27,6 +28,8 @@ Array = NDArray[Any]
 CLASSES, EACH = 12, 10  # classes shown, and images of each
 WRONG, RIGHT, ATTENTION = 12, 3, 6
 FILTERS = 32
+AUGMENTED = 4
+SMALL = 5  # the side of filters of which nobody can say whether they are noise
 LARGEST = 64  # side of a picture in pixels
 SAMPLE = 500  # training images that the scale and the mean are of
 GAP = 2
@@ -45,9 +48,10 @@ def gallery(problem: Problem, encoder: Encoder, chosen: Fitted, train: Table, va
     shown = _attended(order, wrong)
     return {
         "examples": _examples(problem, train, ink),
+        "augmented": _augmented(problem, chosen.estimator, train),
         "mistakes": [_shown(row, validation, problem, chosen.prediction, y, ink) for row in order[:wrong][:WRONG]],
         "attention": _attention(problem, encoder, chosen, validation, y, shown, sample.mean(axis=0), ink),
-        "filters": _filters(chosen.estimator, problem),
+        **_filters(chosen.estimator, problem),
     }
 
 
@@ -147,15 +151,30 @@ def _attention(
 ) -> list[dict[str, Any]]:
     """Some validation images and what covering a part of them takes from the answer."""
     assert table.pixels is not None and chosen.prediction is not None
-    found = []
-    for row in rows:
+    found, maps = [], _activation_maps(chosen.estimator, taken(table.pixels, rows))
+    for place, row in enumerate(rows):
         image = np.asarray(table.pixels[row])
         code = None if problem.classes is None else int(np.asarray(chosen.prediction.label)[row])
         cover = (np.rint(mean) if image.dtype == np.uint8 else mean).astype(image.dtype)
         heat = occlusion_sensitivity(partial(_answer, chosen.estimator, problem, encoder, code), image[None], cover)[0]
         shown = _shown(row, table, problem, chosen.prediction, y, ink)
-        found.append({**shown, "heat": png(_heated(ink(image), heat))})
+        pictures = {"heat": png(_heated(ink(image), heat))}
+        if maps is not None:
+            pictures["map"] = png(_heated(ink(image), maps[place]))
+        found.append({**shown, **pictures})
     return found
+
+
+def _activation_maps(estimator: Any, images: Array) -> Array | None:
+    """Grad-CAM of a network of images (n, height, width); None for other learners."""
+    if not takes_images(estimator):
+        return None
+    from heldout.neural.pictures import grad_cam
+
+    try:
+        return np.asarray(grad_cam(estimator, images).maps)
+    except InputError:  # no layer of its has places
+        return None
 
 
 def _answer(estimator: Any, problem: Problem, encoder: Encoder, code: int | None, images: Array) -> Array:
@@ -179,20 +198,38 @@ def _heated(picture: Array, heat: Array) -> Array:
     return np.asarray(np.rint(grey * (1 - 0.85 * share) + colour * 0.85 * share), np.uint8)
 
 
+def _augmented(problem: Problem, estimator: Any, train: Table) -> list[dict[str, Any]]:
+    """A few training images as training sees them, the plain one first; nothing where they are not changed."""
+    if not takes_images(estimator):
+        return []
+    from heldout.neural.pictures import augmented
+
+    assert train.pixels is not None
+    y = problem.y(train)
+    rows = np.unique(y, return_index=True)[1] if problem.classes else np.arange(len(y))
+    try:
+        found = augmented(estimator, taken(train.pixels, rows[:AUGMENTED]), times=EACH - 1).images
+    except InputError:  # nothing augments
+        return []
+    ink = Ink(float(found.min()), float(found.max()) + 1e-30)
+    return [{"picture": png(strip([ink(image) for image in line]))} for line in found]
+
+
 # Filters ---------------------------------------------------------------------------------------------------
 
 
-def _filters(estimator: Any, problem: Problem) -> list[dict[str, Any]]:
+def _filters(estimator: Any, problem: Problem) -> dict[str, Any]:
     """The weights of the first layer as pictures, the largest first; of a linear learner those of each class."""
     assert problem.image is not None
     weights = first_weights(estimator, tuple(problem.image.parse["shape"]))
     if weights is None:
-        return []
+        return {"filters": [], "large_filters": False}
     classes = problem.classes or ()
     named = [label_text(label) for label in classes] if len(classes) == len(weights) else [""] * len(weights)
     sizes = np.linalg.norm(weights.reshape(len(weights), -1), axis=1)
     order = range(len(weights)) if named[0] else np.argsort(-sizes, kind="stable")
-    return [{"name": named[i], "picture": png(_weights_picture(weights[i]))} for i in list(order)[:FILTERS]]
+    shown = [{"name": named[i], "picture": png(_weights_picture(weights[i]))} for i in list(order)[:FILTERS]]
+    return {"filters": shown, "large_filters": min(weights.shape[1:3]) > SMALL}
 
 
 def first_weights(estimator: Any, shape: tuple[int, ...]) -> Array | None:
@@ -205,14 +242,23 @@ def first_weights(estimator: Any, shape: tuple[int, ...]) -> Array | None:
     if coefficients is not None:
         rows = np.atleast_2d(np.asarray(coefficients, dtype=np.float64))
         return rows.reshape(-1, *shape) if rows.shape[1] == size else None
+    if takes_images(estimator):
+        return _first_filters(estimator)
     layers = getattr(estimator, "params_", None)
     found = next((layer["weights"] for layer in layers.values() if "weights" in layer), None) if layers else None
     if found is None:
         return None
     weights = np.asarray(found, dtype=np.float64)
-    if weights.ndim == 2 and len(weights) == size:
-        return weights.T.reshape(-1, *shape)
-    return np.moveaxis(weights, 3, 0) if weights.ndim == 4 and weights.shape[2] == shape[2] else None
+    return weights.T.reshape(-1, *shape) if len(weights) == size else None
+
+
+def _first_filters(estimator: Any) -> Array | None:
+    from heldout.neural.pictures import first_filters
+
+    try:
+        return np.asarray(first_filters(estimator).images, dtype=np.float64)
+    except InputError:  # it has no convolution
+        return None
 
 
 def _weights_picture(weights: Array) -> Array:

@@ -92,8 +92,24 @@ LEARNERS: dict[str, Entry] = {
         Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=False, images=True),
         Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", tried=False, shaped=True),
         Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", tried=False, shaped=True),
-        Entry("ConvNetRegressor", "Convolutional network", REGRESSION, "neural.convnets", tried=False),
-        Entry("ConvNetClassifier", "Convolutional network", CLASSIFICATION, "neural.convnets", tried=False),
+        Entry(
+            "ConvNetRegressor",
+            "Convolutional network",
+            REGRESSION,
+            "neural.convnets",
+            tried=False,
+            images=True,
+            shaped=True,
+        ),
+        Entry(
+            "ConvNetClassifier",
+            "Convolutional network",
+            CLASSIFICATION,
+            "neural.convnets",
+            tried=False,
+            images=True,
+            shaped=True,
+        ),
     )
 }
 
