@@ -6,8 +6,6 @@ and validation rows.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +20,7 @@ from heldout.errors import InputError
 from heldout.fitting import Fitted, images_for, predict, takes_images
 from heldout.metrics import Prediction
 from heldout.occlusion import occlusion_sensitivity
+from heldout.png import png
 from heldout.problem import Problem, label_text
 
 Array = NDArray[Any]
@@ -68,15 +67,6 @@ class Ink:
             image = resized(image[None], (max(1, int(image.shape[0] * scale)), max(1, int(image.shape[1] * scale))))[0]
         values = np.clip((image.astype(np.float64) - self.low) / (self.high - self.low), 0, 1)
         return np.asarray(np.rint(255 * (values if values.shape[2] in (1, 3) else values[..., :1])), np.uint8)
-
-
-def png(picture: Array) -> str:
-    """A picture (height, width, 1 or 3) of bytes as the data URI of a PNG."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(buffer, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def strip(pictures: Sequence[Array]) -> Array:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import struct
-import zlib
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from heldout.png import png
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -56,20 +55,7 @@ def grid(tiles: list[list[Array]], columns: list[str], rows: list[str], title: s
 
 
 def _url(image: Array) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png(image)).decode()}"
-
-
-def png(image: Array) -> bytes:
-    """An image (height, width, 1 or 3) of numbers from 0 to 1 as a PNG file; a small one's pixels are made larger."""
+    """An image of numbers from 0 to 1; a small one's pixels are made larger."""
     times = max(1, 2 * TILE // max(image.shape[:2]))
-    pixels = np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8).repeat(times, axis=0).repeat(times, axis=1)
-    height, width, channels = pixels.shape
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)  # no filter
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    pixels = np.clip(np.rint(image * 255.0), 0, 255).astype(np.uint8)
+    return png(pixels.repeat(times, axis=0).repeat(times, axis=1))
