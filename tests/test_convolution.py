@@ -226,7 +226,7 @@ def test_what_other_devices_do_is_the_same() -> None:
         results = []
         for (layer, row), (params, x, upstream) in zip(cases, batches, strict=True):
             weights, given = params["weights"], (layer._windows(row[:-1]), layer.groups)  # type: ignore[attr-defined]
-            results.append((routes._products(*given, x, weights), routes._by_xla(*given, x, weights)))
+            results.append((routes._products(*given, x, weights), routes.by_xla(*given, x, weights)))
             back = (*given, row[:-1], upstream, weights)
             results.append((routes._spread_products(*back), routes._spread_by_xla(*back)))
             back = (*given, x, upstream)

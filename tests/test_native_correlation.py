@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from heldout.neural.layers import Conv2D, Sequential, correlation
+from heldout.neural.layers import Conv2D, MaxPool2D, ReLU, Sequential, correlation
+from heldout.neural.layers.fusion import apply_fused
 from heldout.neural.layers.windows import Window
 from heldout.neural.native import correlation as native
 
@@ -43,13 +44,13 @@ def assert_close(found: jax.Array, wanted: jax.Array) -> None:
 def test_the_same_as_xla(case: tuple) -> None:
     windows, x, weights, delta = settings(case)
     before = tuple(window.before for window in windows)
-    z, pull = jax.vjp(lambda x, weights: correlation._by_xla(windows, 1, x, weights), x, weights)
+    z, pull = jax.vjp(lambda x, weights: correlation.by_xla(windows, 1, x, weights), x, weights)
     by_x, by_weights = pull(delta)
-    assert_close(jax.jit(lambda x, w: native.correlate(x, w, before, z.shape[1:3]))(x, weights), z)
+    assert_close(jax.jit(lambda x, w: native.correlate(x, w, before, z.shape[1:3])[0])(x, weights), z)
     assert_close(jax.jit(lambda x, d: native.weigh(x, d, weights.shape[:2], before))(x, delta), by_weights)
     turned = tuple(window.size - 1 - window.before for window in windows)
     flipped = weights[::-1, ::-1].swapaxes(2, 3)
-    assert_close(jax.jit(lambda d, w: native.correlate(d, w, turned, x.shape[1:3]))(delta, flipped), by_x)
+    assert_close(jax.jit(lambda d, w: native.correlate(d, w, turned, x.shape[1:3])[0])(delta, flipped), by_x)
 
 
 @pytest.fixture
@@ -58,9 +59,9 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     for name in ("correlate", "weigh"):
 
-        def noted(*given: object, name: str = name, own: object = getattr(native, name)) -> jax.Array:
+        def noted(*given: object, name: str = name, own: object = getattr(native, name), **named: object) -> jax.Array:
             names.append(name)
-            return own(*given)
+            return own(*given, **named)
 
         monkeypatch.setattr(native, name, noted)
     monkeypatch.setattr(correlation, "LEAST_PRODUCTS", 0)
@@ -69,7 +70,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_layers_use_them(called: list[str]) -> None:
     windows, x, weights, delta = settings(CASES[2])
-    wanted, pull = jax.vjp(lambda x, weights: correlation._by_xla(windows, 1, x, weights), x, weights)
+    wanted, pull = jax.vjp(lambda x, weights: correlation.by_xla(windows, 1, x, weights), x, weights)
     found, back = jax.vjp(lambda x, weights: correlation.correlate(windows, 1, x, weights), x, weights)
     assert_close(found, wanted)
     for a, b in zip(back(delta), pull(delta), strict=True):
@@ -80,6 +81,47 @@ def test_layers_use_them(called: list[str]) -> None:
     assert_close(spread, pull(delta)[0])
     assert called[3:] == ["correlate"]
     assert_close(back(x)[0], wanted)
+
+
+@pytest.mark.parametrize("between", [(ReLU(),), ()], ids=["relu", "nothing"])
+@pytest.mark.parametrize("pool", [2, (3, 2)], ids=str)
+def test_pooling_in_the_kernel(called: list[str], between: tuple, pool: int | tuple[int, int]) -> None:
+    network = Sequential(Conv2D(8, 1), Conv2D(17, 3, padding=1), *between, MaxPool2D(pool))
+    params, state = network.init(jax.random.key(0), (9, 13, 3))
+    params["conv2d_2"]["bias"] = jnp.linspace(-1.0, 1.0, 17)
+    x = jax.random.normal(jax.random.key(1), (5, 9, 13, 3))
+
+    def loss(params: dict, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = network.apply(params, state, x)[0]
+        return jnp.square(y).sum(), y
+
+    def layer_by_layer(params: dict, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for name, layer in zip(network.names, network.layers, strict=True):
+            x = layer.apply(params.get(name, {}), {}, x)[0]
+        return jnp.square(x).sum(), x
+
+    found, y = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+    assert called == [
+        "correlate",
+        "correlate",
+        "weigh",
+        "weigh",
+    ]  # the layer of 1 x 1 has a kernel for its weights alone
+    wanted, plain = jax.grad(layer_by_layer, argnums=(0, 1), has_aux=True)(params, x)
+    assert_close(y, plain)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert_close(a, b)
+    assert bool(jnp.isnan(network.apply(params, state, x.at[2, 4, 5, 0].set(jnp.nan))[0][2]).any())
+
+
+def test_the_first_of_equal_numbers_is_the_maximum(called: list[str]) -> None:
+    layers = Conv2D(16, 2, padding=((0, 1), (0, 1)), use_bias=False), MaxPool2D(2)
+    x = jnp.ones((1, 6, 6, 2))
+    params = {"weights": jnp.zeros((2, 2, 2, 16)).at[0, 0].set(1.0)}
+    pulled = jax.grad(lambda x: apply_fused(layers, params, x).sum())(x)
+    wanted = np.zeros((1, 6, 6, 2))
+    wanted[:, ::2, ::2] = 16.0
+    np.testing.assert_array_equal(pulled, wanted)
 
 
 def test_what_they_do_not_know_goes_the_other_way(called: list[str]) -> None:
@@ -128,4 +170,4 @@ def test_a_batch_of_batches(called: list[str]) -> None:
     windows, x, weights, _ = settings(CASES[0])
     several = jnp.stack([weights, 2.0 * weights])
     found = jax.vmap(lambda weights: correlation.correlate(windows, 1, x, weights))(several)
-    assert_close(found[1], 2.0 * correlation._by_xla(windows, 1, x, weights))
+    assert_close(found[1], 2.0 * correlation.by_xla(windows, 1, x, weights))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
+from heldout.neural.layers.fusion import apply_fused, how_many
 
 
 class Container(SequenceLayer):
@@ -94,7 +95,13 @@ class Sequential(Container):
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
         after: State = {}
+        done = 0
         for i, (name, layer) in enumerate(self._branches.items()):
+            if i < done:
+                continue
+            if mask is None and (count := how_many(self.layers[i:], x)):
+                x, done = apply_fused(self.layers[i : i + count], params[name], x), i + count
+                continue
             own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
             x, new, mask = layer.apply_masked(params.get(name, {}), state.get(name, {}), x, mask, train=train, key=own)
             after |= {name: new} if new else {}

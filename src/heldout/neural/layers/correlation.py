@@ -37,7 +37,7 @@ def correlate(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
         x,
         weights,
         cpu=functools.partial(_products, windows, groups),
-        default=functools.partial(_by_xla, windows, groups),
+        default=functools.partial(by_xla, windows, groups),
     )
     return found
 
@@ -48,7 +48,7 @@ def _kept(windows: Windows, groups: int, x: Array, weights: Array) -> tuple[Arra
 
 def _gradients(windows: Windows, groups: int, kept: tuple[Array, Array], delta: Array) -> tuple[Array, Array]:
     x, weights = kept
-    return spread(windows, groups, x.shape[1:-1], delta, weights), _by_weights(windows, groups, x, delta)
+    return spread(windows, groups, x.shape[1:-1], delta, weights), by_weights(windows, groups, x, delta)
 
 
 correlate.defvjp(_kept, _gradients)
@@ -82,13 +82,13 @@ def _spread_gradients(
     windows: Windows, groups: int, lengths: Shape, kept: tuple[Array, Array], upstream: Array
 ) -> tuple[Array, Array]:
     delta, weights = kept
-    return correlate(windows, groups, upstream, weights), _by_weights(windows, groups, upstream, delta)
+    return correlate(windows, groups, upstream, weights), by_weights(windows, groups, upstream, delta)
 
 
 spread.defvjp(_spread_kept, _spread_gradients)
 
 
-def _by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
+def by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
     found: Array = lax.platform_dependent(
         x,
         delta,
@@ -112,7 +112,7 @@ LEAST_WIDTH = 6  # of outputs: in narrower ones it works out too many that are t
 FULL = 16  # filters: with fewer, its tiles are half empty
 
 
-def _has_kernel(windows: Windows, groups: int, x: Array, outputs: Shape, filters: int) -> bool:
+def has_kernel(windows: Windows, groups: int, x: Array, outputs: Shape, filters: int) -> bool:
     """Whether there is a kernel of our own for windows that see `x` (n, ..., C) from places in `outputs`, (n, ..., F).
 
     There is for two axes, single precision, strides and dilations of 1, and no more zeros than a window covers.
@@ -132,10 +132,10 @@ def _several(windows: Windows) -> bool:
 def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
     outputs = tuple(starmap(Window.places, zip(windows, x.shape[1:-1], strict=True)))
-    if channels > 1 and filters >= FULL and _several(windows) and _has_kernel(windows, groups, x, outputs, filters):
+    if channels > 1 and filters >= FULL and _several(windows) and has_kernel(windows, groups, x, outputs, filters):
         from heldout.neural.native.correlation import correlate as by_kernel  # Numba is imported where it is needed
 
-        return by_kernel(x, weights, tuple(window.before for window in windows), outputs)
+        return by_kernel(x, weights, tuple(window.before for window in windows), outputs)[0]
     parts = _seen(windows, x if channels == 1 else _ready(x))
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
@@ -167,11 +167,11 @@ def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array
         window._replace(before=window.size - 1 - window.before, after=window.size - 1 - window.after)
         for window in windows
     )
-    if channels >= FULL and _several(windows) and _has_kernel(turned, groups, delta, lengths, channels):
+    if channels >= FULL and _several(windows) and has_kernel(turned, groups, delta, lengths, channels):
         from heldout.neural.native.correlation import correlate as by_kernel
 
         flipped = weights[::-1, ::-1].swapaxes(2, 3)
-        return by_kernel(delta, flipped, tuple(window.before for window in turned), lengths)
+        return by_kernel(delta, flipped, tuple(window.before for window in turned), lengths)[0]
     delta = _ready(delta)
     if groups == 1:  # one product for all positions of the window
         wide = delta @ weights.reshape(-1, filters).T
@@ -188,7 +188,7 @@ def _turned(weights: Array, groups: int) -> Array:
 
 
 def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
-    if _has_kernel(windows, groups, x, delta.shape[1:-1], delta.shape[-1]):
+    if has_kernel(windows, groups, x, delta.shape[1:-1], delta.shape[-1]):
         from heldout.neural.native.correlation import weigh
 
         return weigh(x, delta, tuple(window.size for window in windows), tuple(window.before for window in windows))
@@ -213,7 +213,7 @@ def _numbers(windows: Windows) -> tuple[str, str, str]:
     return f"N{axes}C", f"{axes}IO", f"N{axes}C"
 
 
-def _by_xla(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
+def by_xla(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     z: Array = lax.conv_general_dilated(
         x,
         weights,
@@ -234,7 +234,7 @@ def _spread_by_xla(windows: Windows, groups: int, lengths: Shape, delta: Array, 
     channels = weights.shape[-2] * groups
     form = _form((delta.shape[0], *lengths, channels), delta.dtype)
     x: Array
-    (x,) = jax.linear_transpose(lambda x: _by_xla(windows, groups, x, weights), form)(delta)
+    (x,) = jax.linear_transpose(lambda x: by_xla(windows, groups, x, weights), form)(delta)
     return x
 
 
@@ -242,5 +242,5 @@ def _weights_by_xla(windows: Windows, groups: int, x: Array, delta: Array) -> Ar
     sizes = tuple(window.size for window in windows)
     form = _form((*sizes, x.shape[-1] // groups, delta.shape[-1]), delta.dtype)
     weights: Array
-    (weights,) = jax.linear_transpose(lambda weights: _by_xla(windows, groups, x, weights), form)(delta)
+    (weights,) = jax.linear_transpose(lambda weights: by_xla(windows, groups, x, weights), form)(delta)
     return weights

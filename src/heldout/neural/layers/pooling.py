@@ -61,20 +61,26 @@ def _counts(windows: Windows, x: Array) -> Shape:
     return tuple(window.places(length) for window, length in zip(windows, x.shape[1:-1], strict=True))
 
 
-def _max_pool_kept(windows: Windows, x: Array) -> tuple[Array, tuple[Array, Array]]:
+def max_and_place(windows: Windows, x: Array) -> tuple[Array, Array]:
+    """The maximum under each window, and the number of its position there."""
     parts = _parts(windows, x)
     largest, where = parts[0], jnp.zeros(parts[0].shape, jnp.uint8 if len(parts) <= 256 else jnp.uint32)
     for number, part in enumerate(parts[1:], 1):
         where = jnp.where((part > largest) | jnp.isnan(part), where.dtype.type(number), where)
         largest = jnp.maximum(largest, part)
+    return largest, where
+
+
+def _max_pool_kept(windows: Windows, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    largest, where = max_and_place(windows, x)
     return largest, (where, x)
 
 
 def _max_pool_back(windows: Windows, kept: tuple[Array, Array], delta: Array) -> tuple[Array]:
     where, x = kept  # of x only the shape
     lengths = x.shape[1:-1]
-    if _apart(windows):
-        return (_handed_back(windows, lengths, where, delta),)
+    if apart(windows):
+        return (hand_back(windows, lengths, where, delta),)
     parts = [jnp.where(where == number, delta, 0) for number in range(math.prod(w.size for w in windows))]
     return (put_back(parts, windows, lengths),)
 
@@ -82,12 +88,12 @@ def _max_pool_back(windows: Windows, kept: tuple[Array, Array], delta: Array) ->
 max_pool.defvjp(_max_pool_kept, _max_pool_back)
 
 
-def _apart(windows: Windows) -> bool:
+def apart(windows: Windows) -> bool:
     """Whether windows neither overlap nor leave gaps, and nothing is added: then they are axes of a reshape."""
     return all(window.size == window.stride and not window.before and not window.after for window in windows)
 
 
-def _handed_back(windows: Windows, lengths: Shape, where: Array, delta: Array) -> Array:
+def hand_back(windows: Windows, lengths: Shape, where: Array, delta: Array) -> Array:
     """δ at the positions `where` of windows that lie side by side, 0 elsewhere; (n, *lengths, C)."""
     sizes = tuple(window.size for window in windows)
     counts = delta.shape[1:-1]

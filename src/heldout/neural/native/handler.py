@@ -50,9 +50,9 @@ def register(**handlers: Callable[[int], int]) -> None:
                 _registered.add(name)
 
 
-def numbers(*shape: int) -> jax.ShapeDtypeStruct:
-    """The form of a result: single-precision numbers."""
-    return jax.ShapeDtypeStruct(tuple(map(int, shape)), np.dtype(np.float32))  # type: ignore[no-untyped-call]
+def numbers(*shape: int, kind: Any = np.float32) -> jax.ShapeDtypeStruct:
+    """The form of a result: single-precision numbers, or another kind."""
+    return jax.ShapeDtypeStruct(tuple(map(int, shape)), np.dtype(kind))  # type: ignore[no-untyped-call]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -220,25 +220,35 @@ def release(typing_context: Any, address: Any) -> Any:
     return types.void(types.int64), code
 
 
+def _array_at(size: int, array: Any) -> Any:
+    """What an intrinsic needs to take the numbers from an address on as an array."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(array)(context, builder)
+        each = ir.Constant(arguments[1].type, size)
+        populate_array(
+            made,
+            data=builder.inttoptr(arguments[0], made.data.type),
+            shape=cgutils.pack_array(builder, [arguments[1]]),
+            strides=cgutils.pack_array(builder, [each]),
+            itemsize=each,
+            meminfo=None,
+        )
+        return made._getvalue()
+
+    return array(types.int64, types.int64), code
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def numbers_at(typing_context: Any, address: Any, count: Any) -> Any:
     """So many single-precision numbers from an address on, as an array."""
-    kind = types.Array(types.float32, 1, "C")
+    return _array_at(4, types.Array(types.float32, 1, "C"))
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(kind)(context, builder)
-        size = ir.Constant(arguments[1].type, 4)
-        populate_array(
-            array,
-            data=builder.inttoptr(arguments[0], array.data.type),
-            shape=cgutils.pack_array(builder, [arguments[1]]),
-            strides=cgutils.pack_array(builder, [size]),
-            itemsize=size,
-            meminfo=None,
-        )
-        return array._getvalue()
 
-    return kind(types.int64, types.int64), code
+@intrinsic  # type: ignore[untyped-decorator]
+def bytes_at(typing_context: Any, address: Any, count: Any) -> Any:
+    """So many bytes from an address on, as an array."""
+    return _array_at(1, types.Array(types.uint8, 1, "C"))
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -40,12 +40,27 @@ def multiply_tile(
     it is added to what `c` holds. Written in LLVM's own terms because its vectoriser keeps no tile in registers.
     """
     i = types.intp
-    return types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean), _tile_code
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        *others, n, more = arguments
+        return _tile_code(context, builder, signature, [*others, n, n.type(1), n.type(0), more])
+
+    return types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def multiply_tile_again(
+    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,
+    c_row: Any, n: Any, times: Any, jump: Any, more: Any,
+) -> Any:  # fmt: skip
+    """`multiply_tile` of `n` terms so many `times`: each time `a` moves on by `jump`, and `b` goes on."""
+    i = types.intp
+    return types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, types.boolean), _tile_code
 
 
 def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     a, b, c = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 4, 7))
-    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n, more = arguments[1:]
+    a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n, times, jump, more = arguments[1:]
     vector, index = ir.VectorType(ir.FloatType(), LANES), n.type
 
     def vectors(base: Any) -> list[Any]:
@@ -62,7 +77,14 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
             builder.store(builder.load(pointer, align=4), place)
     begin = [builder.load(place) for place in begun]
     starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(TALL)]
-    entry, terms, end = builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("terms", "end"))
+    entry, rows, terms, row_end, end = (
+        builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("rows", "terms", "row_end", "end")),
+    )  # fmt: skip
+    builder.branch(rows)
+
+    builder.position_at_end(rows)
+    row, row_in_a, row_in_b = (builder.phi(index) for _ in range(3))
+    row_sums = [builder.phi(vector) for _ in begun]
     builder.branch(terms)
 
     builder.position_at_end(terms)
@@ -76,10 +98,20 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
             product = builder.fmul(factor, column, flags=CONTRACT)
             added.append(builder.fadd(product, sums[r * ACROSS + v], flags=CONTRACT))
     later = [builder.add(k, index(1)), builder.add(in_a, a_next), builder.add(in_b, b_next), *added]
-    builder.cbranch(builder.icmp_signed("<", later[0], n), terms, end)
-    for variable, now, then in zip((k, in_a, in_b, *sums), (index(0), index(0), b_at, *begin), later, strict=True):
-        variable.add_incoming(now, entry)
+    builder.cbranch(builder.icmp_signed("<", later[0], n), terms, row_end)
+    for variable, now, then in zip(
+        (k, in_a, in_b, *sums), (index(0), row_in_a, row_in_b, *row_sums), later, strict=True
+    ):
+        variable.add_incoming(now, rows)
         variable.add_incoming(then, terms)
+
+    builder.position_at_end(row_end)
+    following = [builder.add(row, index(1)), builder.add(row_in_a, jump), later[2], *added]
+    builder.cbranch(builder.icmp_signed("<", following[0], times), rows, end)
+    first = (index(0), index(0), b_at, *begin)
+    for variable, now, then in zip((row, row_in_a, row_in_b, *row_sums), first, following, strict=True):
+        variable.add_incoming(now, entry)
+        variable.add_incoming(then, row_end)
 
     builder.position_at_end(end)
     for value, pointer in zip(added, tile(), strict=True):
