@@ -22,7 +22,7 @@ from sklearn.base import clone
 
 from heldout import Study, persist
 from heldout.data.read import read
-from heldout.diagnose import Evidence, diagnose
+from heldout.diagnosis import Evidence, findings
 from heldout.errors import HeldoutError, SealError
 from heldout.problem import Problem
 from heldout.seal import SealedTest, unmask
@@ -114,7 +114,7 @@ WAYS: dict[str, Callable[[SealedTest], Any]] = {
     "subclass": subclassed,
     "assignment": patched,
     "deletion": lambda s: delattr(s, "fingerprint"),
-    "diagnosis": lambda s: diagnose(Evidence(problem=s, learners=())),  # type: ignore[arg-type]
+    "diagnosis": lambda s: findings(Evidence(problem=s, learners=())),  # type: ignore[arg-type]
     "reading it as a table": lambda s: read(s),
     "storing it": lambda s: persist.dumps(s),
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from heldout.data.encode import Encoder
     from heldout.data.read import read
     from heldout.data.table import Table
-    from heldout.diagnose import Check, Evidence, Finding
+    from heldout.diagnosis import Check, Evidence, Finding
     from heldout.ensemble.diversity import diversity_of
     from heldout.ensemble.estimators import (
         BaggingClassifier,
@@ -133,9 +133,9 @@ _PLACES = {
     "permutation_importance": "heldout.importance",
     "occlusion_sensitivity": "heldout.occlusion",
     "Score": "heldout.intervals",
-    "Check": "heldout.diagnose",
-    "Evidence": "heldout.diagnose",
-    "Finding": "heldout.diagnose",
+    "Check": "heldout.diagnosis",
+    "Evidence": "heldout.diagnosis",
+    "Finding": "heldout.diagnosis",
     "Final": "heldout.final",
     "Ledger": "heldout.ledger",
     "Model": "heldout.model",

@@ -15,7 +15,7 @@ from heldout import persist, record
 from heldout.candidates import Candidate, candidates, says
 from heldout.data.encode import Encoder
 from heldout.data.images.pixels import sha256
-from heldout.diagnose import Evidence, diagnose
+from heldout.diagnosis import Evidence, findings
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score, too_large
@@ -404,9 +404,7 @@ class Study:
         trivial = Trivial(says(baseline.estimator, self.problem), baseline.name, baseline.scored[1].value)
         made["problem"] = self.problem.with_trivial(trivial).to_json()
         made["leaderboard"] = record.leaderboard(scored, self.problem)
-        columns = tuple(self._model(baseline.name).encoder.feature_names_out_)
-        evidence = Evidence(self.problem, tuple(scored), self._prepared().notes, columns)
-        made["findings"] = [item.to_json() for item in diagnose(evidence)]
+        made["findings"] = [item.to_json() for item in findings(self._evidence(scored))]
         chosen = self._fitted[self._chosen()]
         y = self.problem.y(self._prepared().validation.table)
         made["charts"] = record.charts(chosen, y, self.problem)
@@ -417,6 +415,11 @@ class Study:
             )
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
         self._write_record()
+
+    def _evidence(self, scored: Sequence[Fitted]) -> Evidence:
+        baseline = next(item for item in scored if item.baseline)
+        columns = tuple(self._model(baseline.name).encoder.feature_names_out_)
+        return Evidence(self.problem, tuple(scored), self._prepared().notes, columns)
 
     # Small helpers -------------------------------------------------------------------------------------
 

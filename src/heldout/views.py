@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heldout.diagnose.base import Finding
+from heldout.diagnosis.base import Finding
 
 
 class Leaderboard(Sequence[Mapping[str, Any]]):

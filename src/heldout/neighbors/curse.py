@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_array, check_X_y
 
-from heldout.diagnose.base import Finding
+from heldout.diagnosis.base import Finding
 from heldout.errors import InputError
 from heldout.multiplicity import holm
 from heldout.neighbors.metrics import CODES, measured_of_all

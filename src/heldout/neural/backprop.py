@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from heldout.diagnose.base import Finding
+from heldout.diagnosis.base import Finding
 from heldout.errors import InputError, suggest
 from heldout.neural.choices import PRECISIONS
 from heldout.neural.layers.base import Key, Layer, Params, Shape, State, shape_text

@@ -38,7 +38,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy.stats import binom
 
-from heldout.diagnose.base import Finding
+from heldout.diagnosis.base import Finding
 from heldout.neural.layers.activations import ELU, GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
 from heldout.neural.layers.base import Layer, Params
 from heldout.neural.layers.containers import Parallel, Residual

@@ -8,18 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+from heldout.diagnosis.comparison import Comparison, first_round
 from heldout.errors import SealError
 from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.problem import Problem
 from heldout.seal import SealedTest
-from heldout.words import number, percent
 
 Severity = Literal["good", "info", "warning", "error"]
-FAMILY_ERROR = 0.05  # chance of any false alarm in a study's learners, all questions together
-QUESTIONS = 3  # asked of each learner: better than trivial? a gap? beaten by another?
 
 
 @dataclass(frozen=True)
@@ -88,15 +87,15 @@ class Evidence:
         """The learners that have scores, without the trivial answer."""
         return tuple(item for item in self.learners if item.status == "fitted" and not item.baseline)
 
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Each learner beside the trivial answer and its siblings, with p values for all of them together."""
+        return tuple(first_round(self.fitted, self.baseline))
+
     @property
-    def level(self) -> float:
-        """Confidence of each interval so that all of them hold together with 95% (Bonferroni)."""
-        return 1 - FAMILY_ERROR / (QUESTIONS * max(1, len(self.fitted)))
-
-
-def around(score: Score) -> str:
-    """The interval of a difference in words: "98.3% interval 0.01 to 0.04"."""
-    return f"{percent(round(score.level, 3))} interval {number(score.low)} to {number(score.high)}"
+    def questions(self) -> int:
+        """How many questions are judged together in a round."""
+        return len(self.comparisons)
 
 
 class Check(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from heldout.diagnose.base import Check, Evidence, Finding, NotApplicable
+from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
 from heldout.words import number
 
 WIDE = 0.5  # an interval wider than half of the score says little
