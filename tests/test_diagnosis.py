@@ -97,12 +97,13 @@ def test_p_values_are_those_of_all_questions_together() -> None:
         assert Comparison.from_json(json.loads(json.dumps(item.to_json()))) == item
 
 
+@pytest.mark.long
 def test_false_alarms_on_a_learner_that_is_right_are_rare() -> None:
     called = 0
-    for seed in range(15):
+    for seed in range(40):
         study = Study(table(300, seed=seed), "y", seed=seed).fit()
         called += verdicts(study, "H102")["LinearRegression"].title in ("Overfits", "Underfits", "Worse than trivial")
-    assert called <= 1  # by benchmarks/diagnosis.py on many more
+    assert called <= 2  # 5% or fewer of 40
 
 
 def test_the_sealed_test_set_cannot_be_handed_in() -> None:

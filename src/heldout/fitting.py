@@ -63,6 +63,7 @@ class Fitted:
     baseline: bool = False
     ours: bool = True
     raw: bool = False
+    remedy_of: str = ""  # the learner that this is an adopted remedy of
     estimator: Any = None
     train: Replicates | None = None
     validation: Replicates | None = None
@@ -72,6 +73,11 @@ class Fitted:
     predict_seconds: float = 0.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_asked_about(self) -> bool:
+        """The diagnosis asks about it: it has scores and is neither the trivial answer nor an adopted remedy."""
+        return self.status == "fitted" and not (self.baseline or self.remedy_of)
 
     @property
     def scored(self) -> tuple[Replicates, Replicates]:

@@ -122,6 +122,7 @@ def _entry(item: Fitted, *, chosen: bool) -> dict[str, Any]:
         "learner": item.name,
         "title": item.title,
         "baseline": item.baseline,
+        "remedy_of": item.remedy_of,
         "status": item.status,
         "error": item.error,
         "chosen": chosen,

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from heldout.candidates import Candidate, candidates, says
 from heldout.data.encode import Encoder
 from heldout.data.images.pixels import sha256
 from heldout.diagnosis import Evidence, findings
+from heldout.diagnosis.comparison import Comparison, judged
+from heldout.diagnosis.remedies import attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score, too_large
@@ -123,6 +126,7 @@ class Study:
         self._record: dict[str, Any] = {}
         self._fitted: dict[str, Fitted] = {}
         self._models: dict[str, Model] = {}
+        self._tried: list[Comparison] = []
         self._final: Final | None = None
 
     # The protocol --------------------------------------------------------------------------------------
@@ -141,11 +145,7 @@ class Study:
             The study's folder cannot be written or is in use.
         """
         tell = progress or (lambda *_: None)
-        if self._record and not self._models and not self._record["options"]["resumable"]:
-            raise WorkError(
-                "This study had learners that were passed in as objects, which are not in its folder; make a new "
-                "Study with them."
-            )
+        self._require_resumable()
         with self._exclusive():
             started = time.perf_counter()
             if self._split is None:
@@ -154,6 +154,47 @@ class Study:
             try:
                 self._fit_learners(tell, started)
             finally:
+                self._conclude(time.perf_counter() - started)
+        return self
+
+    def diagnose(self, *, quick: bool = False, progress: Progress | None = None) -> Study:
+        """Fit siblings of each learner, simpler and richer ones, and compare them on validation: remedies, tried.
+
+        The verdicts (H102) are given anew, a table says what was tried (H103), and the best sibling of a learner joins
+        the learners where it is better beyond chance. The seal stays whole; once it is broken, nothing joins any more.
+        After an interruption the findings are those of what was tried by then.
+
+        Parameters
+        ----------
+        quick : bool, default False
+            Only the most telling sibling of each learner. The error rate is that of the whole diagnosis, and what it
+            claims the whole one claims too.
+        progress : callable, optional
+            As in `fit`.
+
+        Raises
+        ------
+        WorkError
+            The study has not been fitted, or its learners were objects that its folder does not hold.
+        """
+        tell = progress or (lambda *_: None)
+        self._require_record()
+        self._require_resumable()
+        with self._exclusive():
+            started = time.perf_counter()
+            tell("Encoding", 0, 1)
+            encoder, train, validation = self._rows()
+            chosen = plan(self._scored_learners(train, validation), len(train.y), quick=quick)
+            self._record["diagnosis"] = {"quick": quick, "planned": chosen.questions}
+            results: list[tuple[Comparison, Fitted]] = []
+            try:
+                for done, trial in enumerate(chosen.trials):
+                    tell(trial.title, done, len(chosen.trials))
+                    results.append(attempt(trial, self.problem, train, validation))
+            finally:
+                self._tried = [comparison for comparison, _ in results]
+                if self._record["final"] is None:
+                    self._adopt([sibling for _, sibling in results], encoder)
                 self._conclude(time.perf_counter() - started)
         return self
 
@@ -294,9 +335,11 @@ class Study:
                 entry["status"],
                 error=entry["error"],
                 baseline=entry["baseline"],
+                remedy_of=entry.get("remedy_of", ""),
                 fit_seconds=entry["fit_seconds"],
                 warnings=tuple(entry["warnings"]),
             )
+        study._tried = [Comparison.from_json(item) for item in made.get("diagnosis", {}).get("tried", [])]
         return study
 
     # The steps -----------------------------------------------------------------------------------------
@@ -353,7 +396,7 @@ class Study:
 
     def _fit_learners(self, tell: Progress, started: float) -> None:
         problem = self.problem
-        todo = candidates(problem, self.learners)
+        todo = [*candidates(problem, self.learners), *self._remedies()]
         tell("Encoding", 0, len(todo) + 1)
         encoder, train, validation = self._rows()
         for done, candidate in enumerate(todo):
@@ -368,7 +411,7 @@ class Study:
     def _fit_one(self, candidate: Candidate, train: Rows, validation: Rows, started: float) -> Fitted:
         before = self._fitted.get(candidate.name)
         if before is not None and before.status == "fitted" and self._has_model(candidate.name):
-            return self._restored(candidate, before, train, validation)
+            return self._restored(before, train, validation)
         if too_much := too_large(candidate, train):
             return Fitted(candidate.name, candidate.title, "skipped", error=too_much, ours=candidate.ours)
         late = self.time_limit is not None and time.perf_counter() - started > self.time_limit
@@ -377,13 +420,35 @@ class Study:
             return Fitted(candidate.name, candidate.title, "skipped", error=why, ours=candidate.ours)
         return fit(candidate, self.problem, train, validation)
 
-    def _restored(self, candidate: Candidate, before: Fitted, train: Rows, validation: Rows) -> Fitted:
+    def _restored(self, before: Fitted, train: Rows, validation: Rows) -> Fitted:
         """A learner that was fitted before: its model is read and scored, not fitted."""
         if before.train is not None:
             return before
         kept = Candidate(before.name, before.title, self._model(before.name).estimator, before.baseline)
         said = before.warnings
-        return score(kept, self.problem, train, validation, fit_seconds=before.fit_seconds, said=said)
+        made = score(kept, self.problem, train, validation, fit_seconds=before.fit_seconds, said=said)
+        return replace(made, remedy_of=before.remedy_of)
+
+    def _remedies(self) -> list[Candidate]:
+        """Remedies that were adopted before, to be read again."""
+        return [Candidate(item.name, item.title, None) for item in self._fitted.values() if item.remedy_of]
+
+    def _scored_learners(self, train: Rows, validation: Rows) -> list[Fitted]:
+        """The learners with their scores; of a study that was loaded, too. Remedies are none of them."""
+        for item in [*self._fitted.values()]:
+            if item.status == "fitted":
+                self._fitted[item.name] = self._restored(item, train, validation)
+        return [item for item in self._fitted.values() if item.is_asked_about]
+
+    def _adopt(self, siblings: Sequence[Fitted], encoder: Encoder) -> None:
+        """The best remedy of each learner joins the learners, in the place of an earlier one."""
+        for earlier in self._remedies():
+            del self._fitted[earlier.name]
+        for at in best_remedies(judged(self._tried, self._record["diagnosis"]["planned"])).values():
+            sibling = siblings[at]
+            self._fitted[sibling.name] = sibling
+            self._models[sibling.name] = Model(self.problem, encoder, sibling.estimator, sibling.name, raw=sibling.raw)
+            self._write_model(sibling)
 
     def _rows(self) -> tuple[Encoder, Rows, Rows]:
         made, problem = self._prepared(), self.problem
@@ -405,6 +470,8 @@ class Study:
         made["problem"] = self.problem.with_trivial(trivial).to_json()
         made["leaderboard"] = record.leaderboard(scored, self.problem)
         made["findings"] = [item.to_json() for item in findings(self._evidence(scored))]
+        if "diagnosis" in made:
+            made["diagnosis"]["tried"] = [item.to_json() for item in self._tried]
         chosen = self._fitted[self._chosen()]
         y = self.problem.y(self._prepared().validation.table)
         made["charts"] = record.charts(chosen, y, self.problem)
@@ -419,7 +486,8 @@ class Study:
     def _evidence(self, scored: Sequence[Fitted]) -> Evidence:
         baseline = next(item for item in scored if item.baseline)
         columns = tuple(self._model(baseline.name).encoder.feature_names_out_)
-        return Evidence(self.problem, tuple(scored), self._prepared().notes, columns)
+        planned = self._record.get("diagnosis", {}).get("planned", 0)
+        return Evidence(self.problem, tuple(scored), self._prepared().notes, columns, tuple(self._tried), planned)
 
     # Small helpers -------------------------------------------------------------------------------------
 
@@ -442,6 +510,13 @@ class Study:
         if self._split is None:
             raise WorkError("The study has not been fitted yet; call study.fit() first.")
         return self._split
+
+    def _require_resumable(self) -> None:
+        if self._record and not self._models and not self._record["options"]["resumable"]:
+            raise WorkError(
+                "This study had learners that were passed in as objects, which are not in its folder; make a new "
+                "Study with them."
+            )
 
     def _require_record(self) -> dict[str, Any]:
         self._prepared()

@@ -48,6 +48,15 @@ def percent(share: float) -> str:
     return f"{100 * share:.4g}%"
 
 
+def p_value(p: float) -> str:
+    """A p value: "0.012", "< 0.0001".
+
+    >>> p_value(0.01234), p_value(1e-9), p_value(1.0)
+    ('0.012', '< 0.0001', '1')
+    """
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def missing(share: float) -> str:
     """The share of missing values in three digits; "" where none is missing."""
     return percent(float(f"{share:.3g}")) if share else ""

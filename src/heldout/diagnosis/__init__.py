@@ -5,10 +5,11 @@ from __future__ import annotations
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
 from heldout.diagnosis.care import SmallValidation, TwinRows, Warned
 from heldout.diagnosis.distances import Distances
+from heldout.diagnosis.remedies import Remedies
 from heldout.diagnosis.trivial import BetterThanTrivial
 from heldout.diagnosis.verdict import Verdict
 
-CHECKS: tuple[type[Check], ...] = (BetterThanTrivial, Verdict, TwinRows, SmallValidation, Warned, Distances)
+CHECKS: tuple[type[Check], ...] = (BetterThanTrivial, Verdict, Remedies, TwinRows, SmallValidation, Warned, Distances)
 
 
 def findings(evidence: Evidence) -> list[Finding]:

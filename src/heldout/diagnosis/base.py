@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from heldout.diagnosis.comparison import Comparison, first_round
+from heldout.diagnosis.comparison import Comparison, first_round, judged
 from heldout.errors import SealError
 from heldout.fitting import Fitted
 from heldout.intervals import Score
@@ -63,13 +63,16 @@ class NotApplicable:
 class Evidence:
     """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split.
 
-    `columns` names those of the matrix that the learners were fitted to.
+    `columns` names those of the matrix that the learners were fitted to. `tried` are siblings that were fitted for the
+    purpose, of `planned` that there are.
     """
 
     problem: Problem
     learners: tuple[Fitted, ...]
     split_notes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    tried: tuple[Comparison, ...] = ()
+    planned: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -84,18 +87,23 @@ class Evidence:
 
     @property
     def fitted(self) -> tuple[Fitted, ...]:
-        """The learners that have scores, without the trivial answer."""
-        return tuple(item for item in self.learners if item.status == "fitted" and not item.baseline)
+        """The learners that have scores, without the trivial answer and without adopted remedies."""
+        return tuple(item for item in self.learners if item.is_asked_about)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
-        """Each learner beside the trivial answer and its siblings, with p values for all of them together."""
-        return tuple(first_round(self.fitted, self.baseline))
+        """Each learner beside the trivial answer and its siblings, with p values for each round together."""
+        return (*first_round(self.fitted, self.baseline), *self.second_round)
+
+    @cached_property
+    def second_round(self) -> tuple[Comparison, ...]:
+        """Each learner beside siblings that were fitted for the purpose, with p values for all that are planned."""
+        return tuple(judged(self.tried, self.planned))
 
     @property
     def questions(self) -> int:
-        """How many questions are judged together in a round."""
-        return len(self.comparisons)
+        """How many questions are judged together in a round, at most."""
+        return max(len(self.comparisons) - len(self.tried), len(self.tried), self.planned)
 
 
 class Check(ABC):

@@ -17,7 +17,7 @@ from heldout.differences import Difference, difference
 from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.multiplicity import holm
-from heldout.words import interval, number, percent
+from heldout.words import interval, number, p_value, percent
 
 FAMILY_ERROR = 0.05  # chance of any false alarm in a study, all learners and questions together
 ROUNDS = 2
@@ -65,7 +65,8 @@ class Comparison:
             return self.error
         score = self.difference.score()
         way = "better" if score.value >= 0 else "worse"
-        sure = f"{percent(score.level)} interval {interval(score.to_json())}, {p_text(self.p)}"
+        p = p_value(self.p) if self.p < 1e-4 else f"= {p_value(self.p)}"
+        sure = f"{percent(score.level)} interval {interval(score.to_json())}, p {p}"
         return f"{way} by {number(abs(score.value))} ({sure})"
 
     def to_json(self) -> dict[str, Any]:
@@ -83,15 +84,6 @@ class Comparison:
         for part in ("train", "validation"):
             made[part] = None if data[part] is None else Score(**data[part])
         return cls(**made)
-
-
-def p_text(p: float) -> str:
-    """ "p = 0.012" or "p < 0.0001".
-
-    >>> p_text(0.01234), p_text(1e-9)
-    ('p = 0.012', 'p < 0.0001')
-    """
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
 def first_round(learners: Sequence[Fitted], baseline: Fitted | None) -> list[Comparison]:

@@ -101,16 +101,16 @@ def _gap(fitted: Fitted, baseline: Fitted) -> tuple[Score, float | None]:
 
 
 def _detectable(tried: Sequence[Comparison], evidence: Evidence) -> float | None:
-    """The least difference that would have been seen four times in five, of the sibling that was compared best."""
+    """The difference that would have been seen four times in five, whichever of the siblings had been better by it."""
     level = FAMILY_ERROR / ROUNDS / max(1, evidence.questions)
     sizes = [item.difference.detectable(level) for item in tried if item.difference and item.difference.se > 0]
-    return min(sizes, default=None)
+    return max(sizes, default=None)
 
 
 def _nothing(tried: Sequence[Comparison], seen: float | None, *, lower: bool = False) -> str:
     if not tried:
         return "No sign of overfitting or underfitting; no sibling was fitted to compare it with."
     who = "the one sibling compared is not" if len(tried) == 1 else f"none of its {len(tried)} siblings is"
-    power = f"; one better by {number(seen)} would have been seen four times in five" if seen is not None else ""
+    power = f"; a difference of {number(seen)} would have been seen four times in five" if seen is not None else ""
     said = f"{who} better beyond chance{power}."
     return said if lower else said[0].upper() + said[1:]

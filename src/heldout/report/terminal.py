@@ -18,6 +18,7 @@ from heldout.words import (
     number,
     opened_before,
     outcome,
+    p_value,
     percent,
     seconds,
     times_opened,
@@ -121,6 +122,21 @@ def _findings(record: Record, console: Console, verbose: int) -> None:
         )
         console.print(line)
         console.print(Padding(Text(item["message"]), (0, 0, 0, 2)))
+        if "tried" in item["evidence"]:
+            console.print(Padding(_tried(item["evidence"]["tried"]), (0, 0, 0, 2)))
+
+
+def _tried(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The siblings that were tried, and what came of it."""
+    table = _table("", "sibling", "", "validation", "better by", "p", "fit")
+    for row in rows:
+        mark = "→" if row["adopted"] else ""
+        if row["better_by"] is None:
+            table.add_row(mark, Text(row["change"]), row["relation"], Text(f"failed: {row['error']}"))
+            continue
+        scores = (_scored(row[name]) for name in ("validation", "better_by"))
+        table.add_row(mark, Text(row["change"]), row["relation"], *scores, p_value(row["p"]), seconds(row["seconds"]))
+    return table
 
 
 def _final(record: Record, console: Console, verbose: int) -> None:
