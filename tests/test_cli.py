@@ -57,6 +57,21 @@ def test_fit_then_test_then_report_then_predict(cli, tmp_path: Path) -> None:  #
     assert code == 0 and out.startswith("note,")
 
 
+def test_a_study_is_diagnosed_before_its_test(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    code, _, err = cli("fit", "example:diabetes", "-o", "s", "--learner", "DecisionTreeRegressor", "-q")
+    assert code == 0, err
+    code, out, err = cli("diagnose", "s", "--quick")
+    assert code == 0 and "One sibling was fitted" in out and "larger leaves (min_samples_leaf 20" in out, err
+    assert "What was tried" in (tmp_path / "s/report.html").read_text()
+    code, out, _ = cli("diagnose", "s", "--json")
+    record = json.loads(out)
+    assert code == 0 and not record["diagnosis"]["quick"] and len(record["diagnosis"]["tried"]) == 4
+    code, out, _ = cli("test", "s")
+    assert code == 0 and "opened once" in out
+    code, _, err = cli("diagnose", "nowhere")
+    assert code == 2 and "not a study's folder" in err
+
+
 def test_run_does_it_all_and_says_it_as_json(cli) -> None:  # type: ignore[no-untyped-def]
     code, out, err = cli("run", "example:diabetes", "--json", "--criterion", "mae", "--seed", "3")
     record = json.loads(out)
@@ -89,7 +104,9 @@ def test_examples_and_help(cli) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = cli("examples")
     assert code == 0 and "heldout run example:breast_cancer" in out
     code, out, _ = cli("--help")
-    assert code == 0 and all(word in out for word in ("fit", "test", "run", "report", "predict", "ledger", "examples"))
+    assert code == 0 and all(
+        word in out for word in ("fit", "diagnose", "test", "run", "report", "predict", "ledger", "examples")
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

@@ -50,9 +50,9 @@ CASES: list[tuple[Any, list[str], list[str]]] = [  # fitted, parameters of the s
     (
         DecisionTreeRegressor(max_depth=3),
         ["min_samples_leaf 20", "prune cv", "min_samples_leaf 5", "max_depth 1"],
-        ["max_depth 6", "RandomForestRegressor"],
+        ["max_depth 6"],
     ),
-    (SklearnTree(min_samples_leaf=5), ["min_samples_leaf 25"], ["min_samples_leaf 1", "RandomForestClassifier"]),
+    (SklearnTree(min_samples_leaf=5), ["min_samples_leaf 25"], ["min_samples_leaf 1"]),
     (RandomForestClassifier(n_estimators=5), ["min_samples_leaf 20", "min_samples_leaf 5"], []),
     (GradientBoostingRegressor(), ["n_estimators 20", "max_depth 1"], ["n_estimators 300"]),
     (HistGradientBoostingClassifier(max_iter=20), ["max_iter 4", "max_leaf_nodes 4"], ["max_iter 60"]),

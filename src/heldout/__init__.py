@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from heldout.data.read import read
     from heldout.data.table import Table
     from heldout.diagnosis import Check, Evidence, Finding
+    from heldout.diagnosis.alone import diagnose
     from heldout.ensemble.diversity import diversity_of
     from heldout.ensemble.estimators import (
         BaggingClassifier,
@@ -133,6 +134,7 @@ _PLACES = {
     "permutation_importance": "heldout.importance",
     "occlusion_sensitivity": "heldout.occlusion",
     "Score": "heldout.intervals",
+    "diagnose": "heldout.diagnosis.alone",
     "Check": "heldout.diagnosis",
     "Evidence": "heldout.diagnosis",
     "Finding": "heldout.diagnosis",
@@ -197,6 +199,7 @@ __all__ = [
     "cross_correlate",
     "cross_entropy",
     "curse_of_dimensionality",
+    "diagnose",
     "diversity_of",
     "first_filters",
     "from_torch",

@@ -68,8 +68,7 @@ def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
             raise InputError(f"There is no learner {item!r} for a {problem.task} problem.{suggest(item, known)}")
         entry = LEARNERS[item]
         return Candidate(name or entry.name, entry.title, entry.load()())
-    if not (hasattr(item, "fit") and hasattr(item, "predict") and hasattr(item, "get_params")):
-        raise InputError(f"{item!r} is no estimator: it needs fit, predict and get_params, as scikit-learn has them.")
+    require_estimator(item)
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
 
@@ -77,6 +76,12 @@ def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
     title = own.title if own else (name or kind)
     raw = isinstance(item, Pipeline) and problem.image is None
     return Candidate(name or kind, title, clone(item), raw=raw, ours=own is not None)
+
+
+def require_estimator(item: Any) -> None:
+    """Raise InputError for what has not scikit-learn's interface."""
+    if isinstance(item, type) or not all(hasattr(item, name) for name in ("fit", "predict", "get_params")):
+        raise InputError(f"{item!r} is no estimator: it needs fit, predict and get_params, as scikit-learn has them.")
 
 
 def _unique(found: list[Candidate]) -> list[Candidate]:

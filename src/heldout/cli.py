@@ -196,6 +196,31 @@ def fit_or_run(
     _finish(study, as_json, quiet, verbose, path=study.report(), hint=not opens)
 
 
+@app.command("diagnose", help="Try siblings of each learner on validation: is it overfitting, and what helps?")
+def diagnose(
+    study: Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")],
+    quick: Annotated[bool, typer.Option("--quick", help="Only the most telling sibling of each learner.")] = False,
+    jobs: Jobs = None,
+    ledger: LedgerPath = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    from heldout.progress import shown_progress
+    from heldout.study import Study
+
+    loaded = Study.load(study, ledger=ledger)
+    loaded.jobs = jobs or loaded.jobs
+    try:
+        with shown_progress(quiet or as_json) as progress:
+            loaded.diagnose(quick=quick, progress=progress)
+    except KeyboardInterrupt:
+        raise WorkError(
+            f"Interrupted. What was tried is kept (heldout report {study}); heldout diagnose {study} begins anew."
+        ) from None
+    _finish(loaded, as_json, quiet, verbose, path=loaded.report(), sections=("leaderboard", "findings"))
+
+
 @app.command("test", help="Break the seal: score the chosen learner on the test rows, once.")
 def open_test(
     study: Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")],
@@ -350,6 +375,7 @@ def _finish(
         terminal.show(record, _console(), sections=sections, verbose=verbose)
         typer.echo(f"\nReport: {path}", err=True)
         if hint:
+            typer.echo(f"To try what helps against over- and underfitting: heldout diagnose {study.folder}", err=True)
             typer.echo(f"The test set is sealed. To open it, once: heldout test {study.folder}", err=True)
 
 

@@ -80,8 +80,9 @@ def open_test(
     problem = model.problem
     body = {"name": name, "learner": model.name, "criterion": problem.criterion.name}
     opening = ledger.open_test(sealed.fingerprint, study, body, again=again)
-    rows = Rows.of(unmask(sealed), problem, model.encoder, seed + 2)
-    prediction = model.says(rows.part.table)
+    part = unmask(sealed)
+    rows = Rows.of(part, problem, model.encoder, seed + 2)
+    prediction = model.says(part.table)
     replicates = rows.replicates(problem.criterion, prediction)
     score = replicates.score(level_for(opening.number))
     ledger.append("scored", study, {**body, "score": score.to_json(), "opening": opening.entry.number})
@@ -99,7 +100,7 @@ def open_test(
         "opened_at": opening.entry.time,
     }
     if baseline is not None:
-        record["trivial"] = with_levels(rows.replicates(problem.criterion, baseline.says(rows.part.table)))
+        record["trivial"] = with_levels(rows.replicates(problem.criterion, baseline.says(part.table)))
     record = marked(record, opening.number, opening.earlier, ledger, str(opening.verdict))
     return Final(model.name, title, score, opening.number, model, record)
 

@@ -28,11 +28,14 @@ MOST_MEMORY = 0.5  # that rows as float64 may take for a learner that wants them
 
 @dataclass(frozen=True, repr=False)
 class Rows:
-    """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all."""
+    """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all.
 
-    part: Part
-    encoder: Encoder
-    X: Array  # (n, d)
+    Without a part and its encoder, every learner gets `X` as it is.
+    """
+
+    part: Part | None
+    encoder: Encoder | None
+    X: Any  # (n, d)
     y: Array
     sample: Sample
     draws: Array
@@ -44,6 +47,8 @@ class Rows:
         return cls(part, encoder, X, problem.y(part.table), sample, sample.cluster_draws())
 
     def input_for(self, candidate: Candidate, problem: Problem) -> Any:
+        if self.part is None or self.encoder is None:
+            return self.X
         if candidate.raw:
             return as_pandas(self.part.table, problem)
         return images_for(candidate.estimator, self.X, self.encoder)

@@ -221,6 +221,11 @@ def _at_random(units: Ints, y: NDArray[Any], problem: Problem, shares: Sequence[
     return assigned[unit]
 
 
+def a_quarter(units: Ints, y: NDArray[Any], problem: Problem, seed: int) -> NDArray[np.bool_]:
+    """A random quarter of the rows for validation (n,): whole units, the target spread as evenly as in a split."""
+    return np.asarray(_at_random(units, y, problem, (0.5, 0.25, 0.25), seed) == 1)
+
+
 def _by_appearance(units: Ints) -> tuple[Ints, Ints]:
     """Units numbered in the order of their first rows, whatever their codes are; and their sizes."""
     _, first, unit, sizes = np.unique(units, return_index=True, return_inverse=True, return_counts=True)
@@ -318,8 +323,7 @@ def _given(
             raise InputError(f"{table.source.name}: the given split has no {name} rows.")
     if not np.any(part == 1):  # a quarter of train becomes validation
         rows = np.flatnonzero(part == 0)
-        dealt = _at_random(units[rows], y[rows], problem, (0.5, 0.25, 0.25), seed)
-        part[rows[dealt == 1]] = 1
+        part[rows[a_quarter(units[rows], y[rows], problem, seed)]] = 1
         method += ", with a quarter of train taken at random for validation"
     return part, method
 

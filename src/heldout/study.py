@@ -486,8 +486,15 @@ class Study:
     def _evidence(self, scored: Sequence[Fitted]) -> Evidence:
         baseline = next(item for item in scored if item.baseline)
         columns = tuple(self._model(baseline.name).encoder.feature_names_out_)
-        planned = self._record.get("diagnosis", {}).get("planned", 0)
-        return Evidence(self.problem, tuple(scored), self._prepared().notes, columns, tuple(self._tried), planned)
+        return Evidence(
+            self.problem,
+            tuple(scored),
+            self._prepared().notes,
+            columns,
+            tuple(self._tried),
+            planned=self._record.get("diagnosis", {}).get("planned", 0),
+            sealed=self._record["final"] is None,
+        )
 
     # Small helpers -------------------------------------------------------------------------------------
 

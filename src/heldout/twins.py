@@ -34,12 +34,17 @@ def joined(twins: Ints, table: Table, group: str | None) -> Ints:
         return twins
     if table.frame[group].null_count():
         raise InputError(f"{table.source.name}: the group column {group!r} has missing values; fill them in.")
+    return components(twins, codes(table.frame.select(group)))
+
+
+def components(twins: Ints, groups: Ints) -> Ints:
+    """The connected component of each row: rows with the same twin number or the same group hang together."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    groups = codes(table.frame.select(group)) + twins.max() + 1
-    size = int(groups.max()) + 1
-    graph = coo_array((np.ones(len(twins), bool), (twins, groups)), shape=(size, size))
+    other = groups + twins.max() + 1
+    size = int(other.max()) + 1
+    graph = coo_array((np.ones(len(twins), bool), (twins, other)), shape=(size, size))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)[twins]
 
 

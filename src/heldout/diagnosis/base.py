@@ -64,7 +64,7 @@ class Evidence:
     """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split.
 
     `columns` names those of the matrix that the learners were fitted to. `tried` are siblings that were fitted for the
-    purpose, of `planned` that there are.
+    purpose, of `planned` that there are. The best may join the learners while the test set is `sealed`.
     """
 
     problem: Problem
@@ -73,6 +73,7 @@ class Evidence:
     columns: tuple[str, ...] = ()
     tried: tuple[Comparison, ...] = ()
     planned: int = 0
+    sealed: bool = True
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -106,6 +106,12 @@ def compared(learner: Fitted, other: Fitted, relation: str, title: str = "") -> 
     return Comparison(learner.name, title or _title(other), relation, found, train.score(), theirs.score())
 
 
+def fits_train_better(learner: Fitted, other: Fitted) -> bool:
+    """`learner` has less loss on the training rows."""
+    loss = learner.scored[0].criterion.loss
+    return loss(learner.scored[0].value) < loss(other.scored[0].value)
+
+
 def _title(learner: Fitted) -> str:
     """What people call it: the name that the user gave, if there is one."""
     return learner.title if learner.name == type(learner.estimator).__name__ else learner.name
@@ -120,8 +126,6 @@ def _beside_trivial(learner: Fitted, baseline: Fitted | None) -> Iterator[Compar
 def _beside(learner: Fitted, learners: Sequence[Fitted]) -> Iterator[Comparison]:
     for other in learners:
         if other is not learner:
-            loss = learner.scored[0].criterion.loss
-            closer = loss(learner.scored[0].value) < loss(other.scored[0].value)
-            kind = relation(learner.estimator, other.estimator, closer)
+            kind = relation(learner.estimator, other.estimator, fits_train_better(learner, other))
             if kind is not None:
                 yield compared(learner, other, kind)

@@ -8,8 +8,9 @@ from typing import Any
 
 from heldout.candidates import Candidate
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
-from heldout.diagnosis.comparison import Comparison, compared
-from heldout.diagnosis.variants import Variant, variants
+from heldout.diagnosis.comparison import Comparison, compared, fits_train_better
+from heldout.diagnosis.siblings import by_train
+from heldout.diagnosis.variants import BY_TRAIN, Variant, variants
 from heldout.fitting import Fitted, Rows, fit
 from heldout.problem import Problem
 from heldout.words import number
@@ -57,14 +58,15 @@ def _telling(trials: Sequence[Trial]) -> list[Trial]:
 def attempt(trial: Trial, problem: Problem, train: Rows, validation: Rows) -> tuple[Comparison, Fitted]:
     """Fit the sibling on train and compare it on validation; p is adjusted later, for all together."""
     learner, variant = trial.learner, trial.variant
-    name, title = f"{learner.name}-remedy", f"{learner.title}, {variant.change}"
+    name, title = f"{learner.name}-remedy", f"{learner.title}, {variant.remedy}"
     candidate = Candidate(name, title, variant.estimator, raw=learner.raw, ours=learner.ours)
     sibling = replace(fit(candidate, problem, train, validation), remedy_of=learner.name)
     if sibling.status != "fitted":
         return Comparison(
             learner.name, variant.change, variant.relation, None, None, None, error=sibling.error
         ), sibling
-    made = compared(learner, sibling, variant.relation, variant.change)
+    kind = by_train(fits_train_better(learner, sibling)) if variant.relation == BY_TRAIN else variant.relation
+    made = compared(learner, sibling, kind, variant.change)
     return replace(made, seconds=sibling.fit_seconds), sibling
 
 
@@ -116,10 +118,12 @@ class Remedies(Check):
         if adopted:
             message = f"{count} fitted; what helped most is {chosen.other}: {scores}. It has joined the learners."
             return Finding(self.code, "Remedy adopted", "good", message, learner.name, {"tried": rows})
-        message = (
-            f"{count} fitted; what would help most is {chosen.other}: {scores}. It has not joined the learners: the "
-            "test set is open, and what is chosen now would be chosen with its score in mind."
-        )
+        message = f"{count} fitted; what would help most is {chosen.other}: {scores}."
+        if not evidence.sealed:
+            message += (
+                " It has not joined the learners: the test set is open, and what is chosen now would be chosen with "
+                "its score in mind."
+            )
         return Finding(self.code, "Remedy found", "info", message, learner.name, {"tried": rows})
 
 

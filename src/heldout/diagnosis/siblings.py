@@ -11,6 +11,8 @@ from typing import Any
 FAMILIES: tuple[frozenset[str], ...] = (  # beside learners of one class, which always are siblings
     frozenset({"LinearRegression", "Ridge", "Lasso", "ElasticNet", "PolynomialRegression"}),
     frozenset({"SoftmaxClassifier", "LogisticRegression"}),
+    frozenset({"DecisionTreeRegressor", "RandomForestRegressor"}),
+    frozenset({"DecisionTreeClassifier", "RandomForestClassifier"}),
 )
 RICHER: dict[str, tuple[str, ...]] = {  # more can be said in the second: it may show that the first underfits
     **dict.fromkeys(
@@ -20,19 +22,19 @@ RICHER: dict[str, tuple[str, ...]] = {  # more can be said in the second: it may
     **dict.fromkeys(
         ("SoftmaxClassifier", "MarginClassifier", "LogisticRegression"), ("RandomForestClassifier", "MLPClassifier")
     ),
-    "DecisionTreeRegressor": ("RandomForestRegressor",),
-    "DecisionTreeClassifier": ("RandomForestClassifier",),
 }
 
 
 def relation(learner: Any, other: Any, learner_fits_train_better: bool) -> str | None:
-    """What `other` is to `learner`, two fitted estimators: "simpler", "richer", or None where they are no siblings.
-
-    Of two in one family the simpler is the one that follows the training rows less closely.
-    """
+    """What `other` is to `learner`, two fitted estimators: "simpler", "richer", or None where they are no siblings."""
     one, two = type(learner).__name__, type(other).__name__
     if two in RICHER.get(one, ()):
         return None if learner_fits_train_better else "richer"
     if one == two or any(one in family and two in family for family in FAMILIES):
-        return "simpler" if learner_fits_train_better else "richer"
+        return by_train(learner_fits_train_better)
     return None
+
+
+def by_train(learner_fits_train_better: bool) -> str:
+    """The simpler of two is the one that follows the training rows less closely."""
+    return "simpler" if learner_fits_train_better else "richer"

@@ -17,13 +17,18 @@ from heldout.panel import LEARNERS
 Settings = Mapping[str, Any]
 Change = tuple[str, str, Settings]  # relation, remedy in words, parameters
 Knob = Callable[[Any, Settings, int], Iterator[Change]]  # of a fitted part, its parameters, and the training rows
+BY_TRAIN = "simpler or richer"  # many trees say less than one grown to the end, and more than one of few leaves
 MOST_COLUMNS = 20  # squares and products of more are too many
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A sibling that is not fitted yet: what was changed, in words, and whether it is "simpler" or "richer"."""
+    """A sibling that is not fitted yet: what was done, what changed by it, and whether it is "simpler" or "richer".
 
+    `BY_TRAIN`: how closely it follows the training rows will tell.
+    """
+
+    remedy: str
     change: str
     relation: str
     estimator: Any
@@ -51,7 +56,7 @@ def variants(fitted: Any, n_rows: int, present: Collection[str] = ()) -> list[Va
     simpler: larger leaves (min_samples_leaf 20 instead of 1)
     simpler: pruning (prune cv instead of None)
     simpler: larger leaves (min_samples_leaf 5 instead of 1)
-    richer: more capacity (RandomForestRegressor in its place)
+    simpler or richer: many trees (RandomForestRegressor in its place)
     """
     from sklearn.base import clone
 
@@ -62,11 +67,11 @@ def variants(fitted: Any, n_rows: int, present: Collection[str] = ()) -> list[Va
             for relation, remedy, settings in knob(part, given, n_rows):
                 changed = clone(fitted).set_params(**{f"{prefix}{name}": value for name, value in settings.items()})
                 listed = ", ".join(f"{k} {_text(v)} instead of {_text(given[k])}" for k, v in settings.items())
-                found.append(Variant(f"{remedy} ({listed})", relation, changed))
+                found.append(Variant(remedy, f"{remedy} ({listed})", relation, changed))
     for relation, remedy, name, settings in _replacements(fitted):
         if name not in present:
             replaced = LEARNERS[name].load()(**settings)
-            found.append(Variant(f"{remedy} ({name} in its place)", relation, replaced))
+            found.append(Variant(remedy, f"{remedy} ({name} in its place)", relation, replaced))
     return found
 
 
@@ -204,7 +209,9 @@ def _replacements(fitted: Any) -> Iterator[tuple[str, str, str, Settings]]:
         yield "simpler", "fewer features", "Lasso", {}
     if kind in ("LinearRegression", "Ridge", "Lasso", "ElasticNet") and columns <= MOST_COLUMNS:
         yield "richer", "squares and products", "PolynomialRegression", {}
-    if kind in ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "DecisionTreeRegressor"):
+    if kind in ("LinearRegression", "Ridge", "Lasso", "ElasticNet"):
         yield "richer", "more capacity", "RandomForestRegressor", {}
-    if kind in ("SoftmaxClassifier", "LogisticRegression", "MarginClassifier", "DecisionTreeClassifier"):
+    if kind in ("SoftmaxClassifier", "LogisticRegression", "MarginClassifier"):
         yield "richer", "more capacity", "RandomForestClassifier", {}
+    if kind in ("DecisionTreeRegressor", "DecisionTreeClassifier"):
+        yield BY_TRAIN, "many trees", kind.replace("DecisionTree", "RandomForest"), {}

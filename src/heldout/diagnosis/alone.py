@@ -1,0 +1,276 @@
+"""`heldout.diagnose`: one estimator and its rows, without a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from heldout import metrics
+from heldout.candidates import candidates, require_estimator
+from heldout.diagnosis import findings
+from heldout.diagnosis.base import Evidence, Finding
+from heldout.diagnosis.comparison import Comparison, judged
+from heldout.diagnosis.remedies import Trial, attempt, best_remedies, plan
+from heldout.errors import InputError, WorkError
+from heldout.fitting import Fitted, Rows, fit
+from heldout.intervals import Sample
+from heldout.printed import Printed, Sheet
+from heldout.problem import Problem
+from heldout.progress import shown_progress
+from heldout.split import a_quarter
+from heldout.twins import codes, components
+from heldout.words import interval, number, p_value, seconds
+
+LEAST_ROWS = 20
+WIDTH = 110
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Diagnosis(Printed):
+    """What `heldout.diagnose` found. Prints as the verdict and the table of what was tried.
+
+    Attributes
+    ----------
+    verdict : {"worse than trivial", "overfits", "underfits", "large gap, but harmless", "large gap", "fits"}
+    findings : tuple of Finding
+        The verdict (H102), whether the trivial answer is beaten (H101), what was tried (H103), warnings.
+    tried : tuple of Comparison
+        The siblings, each beside the estimator, with adjusted p values.
+    remedy : estimator or None
+        The best sibling that is better beyond chance: not fitted, to be fitted to all rows.
+    n_train, n_validation : int
+    interrupted : bool
+        Not all siblings were tried.
+    """
+
+    verdict: str
+    findings: tuple[Finding, ...]
+    tried: tuple[Comparison, ...]
+    remedy: Any
+    n_train: int
+    n_validation: int
+    criterion: str
+    interrupted: bool
+
+    def _table(self) -> Sheet:
+        said = {item.code: item for item in self.findings}
+        title = [f"{said['H102'].title} ({self.n_train:,} rows to train, {self.n_validation:,} to validate)"]
+        for code in ("H102", "H101", "H103"):
+            title += wrap(said[code].message, WIDTH) if code in said else []
+        header = ["sibling", f"{self.criterion} on validation", "better by", "95% interval", "p", "fit"]
+        notes = wrap("Better by: than the estimator, row by row. p is adjusted for all comparisons together.", WIDTH)
+        notes += ["Interrupted: not all siblings were tried."] if self.interrupted else []
+        return title, header, [_line(item) for item in self.tried] or [["none was tried", *[""] * 5]], notes
+
+
+def _line(item: Comparison) -> list[str]:
+    if item.difference is None or item.validation is None:
+        return [f"{item.other}: failed, {item.error}", *[""] * 5]
+    score = item.difference.score()
+    shown = (number(item.validation.value), number(score.value), interval(score.to_json()), p_value(item.p))
+    return [f"{item.relation}: {item.other}", *shown, seconds(item.seconds)]
+
+
+def diagnose(
+    estimator: Any,
+    X: Any,
+    y: ArrayLike,
+    *,
+    validation: tuple[Any, ArrayLike] | None = None,
+    groups: ArrayLike | None = None,
+    criterion: str | None = None,
+    quick: bool = False,
+    seed: int = 0,
+    verbose: bool = False,
+) -> Diagnosis:
+    """Does this estimator overfit or underfit, how sure is that, and which sibling is better?
+
+    A clone of the estimator is fitted to train, and beside it simpler and richer siblings (`variants`); all are
+    compared on the validation rows, paired, with a chance of at most 5% that anything false is claimed. See
+    docs/diagnosis.md. Ctrl-C ends the trials; the diagnosis is then of what was tried.
+
+    Parameters
+    ----------
+    estimator : regressor or classifier of scikit-learn's interface, or a Pipeline
+    X : array, frame or sparse matrix (n, p)
+        Whatever the estimator takes.
+    y : array-like (n,)
+    validation : (X, y) or None, default None
+        Rows to compare on. None: a random quarter of the rows, the classes or the range of y spread evenly.
+        Rows of an array or a frame that are the same throughout stay on one side.
+    groups : array-like (n,) or None, default None
+        Rows of a group stay on one side, too, and count as one observation.
+    criterion : str or None, default None
+        Any of `heldout.metrics.criterion`; None: RMSE for numbers, log loss for classes (accuracy without
+        `predict_proba`).
+    quick : bool, default False
+        Only the most telling sibling.
+    seed : int, not negative, default 0
+        Of the split and of the bootstrap.
+    verbose : bool, default False
+        Show what is being fitted, and the time left, on stderr.
+
+    Raises
+    ------
+    InputError : rows and targets do not fit, there are fewer than 20 rows to train or validate, a class is missing
+        from train, or the criterion does not suit.
+    WorkError : the estimator could not be fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(1500, 3))
+    >>> y = 2 * X[:, 0] + 2 * rng.normal(size=1500)
+    >>> found = diagnose(DecisionTreeRegressor(random_state=0), X, y)
+    >>> found.verdict, found.remedy
+    ('overfits', DecisionTreeRegressor(min_samples_leaf=20, random_state=0))
+    """
+    from sklearn.base import clone
+
+    require_estimator(estimator)
+    parts = _parts(X, y, validation)
+    problem = _problem(estimator, [target for _, target in parts], criterion)
+    train, held = _rows(parts, problem, groups, int(seed))
+    trivial, own = candidates(problem, [estimator])
+    learner = fit(own, problem, train, held)
+    if learner.status != "fitted":
+        raise WorkError(f"{learner.title} could not be fitted: {learner.error}.")
+    blank = [replace(rows, X=np.zeros((len(rows.y), 1))) for rows in (train, held)]
+    baseline = fit(trivial, problem, blank[0], blank[1])
+    chosen = plan([learner], len(train.y), quick=quick)
+    results, interrupted = _try(chosen.trials, problem, train, held, verbose)
+    tried = tuple(judged([item for item, _ in results], chosen.questions))
+    best = best_remedies(tried).get(learner.name)
+    made = tuple(item for item, _ in results)
+    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions)))
+    return Diagnosis(
+        next(item.evidence["verdict"] for item in found if item.code == "H102"),
+        found,
+        tried,
+        None if best is None else clone(chosen.trials[best].variant.estimator),
+        len(train.y),
+        len(held.y),
+        problem.criterion.title,
+        interrupted,
+    )
+
+
+def _try(
+    trials: Sequence[Trial], problem: Problem, train: Rows, held: Rows, verbose: bool
+) -> tuple[list[tuple[Comparison, Fitted]], bool]:
+    results: list[tuple[Comparison, Fitted]] = []
+    try:
+        with shown_progress(not verbose) as progress:
+            for done, trial in enumerate(trials):
+                if progress is not None:
+                    progress(trial.title, done, len(trials))
+                results.append(attempt(trial, problem, train, held))
+    except KeyboardInterrupt:
+        return results, True
+    return results, False
+
+
+# Rows ------------------------------------------------------------------------------------------------------
+
+Part = tuple[Any, NDArray[Any]]
+
+
+def _parts(X: Any, y: ArrayLike, validation: tuple[Any, ArrayLike] | None) -> list[Part]:
+    """The rows as they were given, and those of validation if they were."""
+    made = []
+    for rows, target in ((X, y), *([] if validation is None else [validation])):
+        values = np.asarray(target)
+        if values.ndim != 1 or len(values) != _count(rows):
+            raise InputError(
+                f"There are {_count(rows)} rows of X and a y of shape {values.shape}: it must be ({_count(rows)},)."
+            )
+        made.append((rows, values))
+    return made
+
+
+def _count(X: Any) -> int:
+    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
+
+
+def _problem(estimator: Any, targets: Sequence[NDArray[Any]], criterion: str | None) -> Problem:
+    from sklearn.base import is_classifier
+
+    if not is_classifier(estimator):
+        return Problem("regression", "y", None, metrics.criterion(criterion or "rmse", "regression"), (), ())
+    classes = tuple(np.unique(targets[0]).tolist())
+    if len(classes) < 2:
+        raise InputError(f"y has one class only, {classes[0]!r}: there is nothing to tell apart.")
+    task: metrics.Task = "binary" if len(classes) == 2 else "multiclass"
+    default = "log_loss" if hasattr(estimator, "predict_proba") else "accuracy"
+    return Problem(task, "y", classes, metrics.criterion(criterion or default, task), (), ())
+
+
+def _rows(parts: Sequence[Part], problem: Problem, groups: ArrayLike | None, seed: int) -> tuple[Rows, Rows]:
+    """Train and validation, with draws of whole units."""
+    from sklearn.utils import _safe_indexing
+
+    coded = [_coded(target, problem) for _, target in parts]
+    if len(parts) == 2:
+        if groups is not None:
+            raise InputError("groups decide how the rows are split, and validation rows were given: leave one out.")
+        made = [(X, y, _units(X, None)) for (X, _), y in zip(parts, coded, strict=True)]
+    else:
+        units = _units(parts[0][0], groups)
+        held = a_quarter(units, coded[0], problem, seed)
+        where = (np.flatnonzero(~held), np.flatnonzero(held))
+        made = [(_safe_indexing(parts[0][0], rows), coded[0][rows], units[rows]) for rows in where]
+    for name, (_, y, _) in zip(("train", "validate"), made, strict=True):
+        if len(y) < LEAST_ROWS:
+            raise InputError(f"There are {len(y)} rows to {name}; a diagnosis needs at least {LEAST_ROWS}.")
+    samples = [Sample.of(units, seed + turn) for turn, (_, _, units) in enumerate(made)]
+    train, held_out = (Rows(None, None, X, y, s, s.cluster_draws()) for (X, y, _), s in zip(made, samples, strict=True))
+    if problem.classes is not None and len(np.unique(train.y)) < len(problem.classes):
+        raise InputError("A class is missing from the rows to train: give more rows of it, or another split.")
+    return train, held_out
+
+
+def _coded(target: NDArray[Any], problem: Problem) -> NDArray[Any]:
+    """The target as values, or codes of the classes."""
+    if problem.classes is None:
+        values = np.asarray(target, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise InputError("y holds values that are missing or infinite; fill them in or remove those rows.")
+        return values
+    known = np.asarray(problem.classes)
+    place = np.minimum(np.searchsorted(known, target), len(known) - 1)
+    if not np.all(known[place] == target):
+        strange = target[known[place] != target][0]
+        raise InputError(f"The validation rows have a class, {strange!r}, that the rows to train do not have.")
+    return place
+
+
+def _units(X: Any, groups: ArrayLike | None) -> NDArray[np.int64]:
+    """What stays on one side: the same rows, and groups with all of theirs."""
+    twins = _twins(X)
+    if groups is None:
+        return twins
+    given = np.asarray(groups)
+    if given.shape != (len(twins),):
+        raise InputError(f"groups has the shape {given.shape} and must be ({len(twins)},): one for each row.")
+    return components(twins, np.unique(given, return_inverse=True)[1])
+
+
+def _twins(X: Any) -> NDArray[np.int64]:
+    """A number for each distinct row of a frame or a matrix of numbers; elsewhere every row is its own."""
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiub":
+        return codes(pl.DataFrame(X))
+    if isinstance(X, pl.DataFrame):
+        return codes(X)
+    if hasattr(X, "iloc"):
+        from pandas.util import hash_pandas_object
+
+        return np.unique(hash_pandas_object(X, index=False), return_inverse=True)[1].astype(np.int64)
+    return np.arange(_count(X), dtype=np.int64)
