@@ -64,6 +64,17 @@ def pruning() -> alt.LayerChart:
     return DecisionTreeRegressor().fit(X[:1000], y[:1000]).pruning_curve(X[1000:], y[1000:]).plot()
 
 
+def learning_curve() -> alt.LayerChart:
+    """Error against rows, of a regression on 30 columns of which one counts."""
+    from sklearn.linear_model import LinearRegression
+
+    import heldout
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 30))
+    return heldout.learning_curve(LinearRegression(), X, X[:, 0] + rng.normal(size=400)).plot()
+
+
 def members() -> alt.HConcatChart:
     """An ensemble's error by the number of its members, and the members one by one."""
     from sklearn.datasets import load_digits
@@ -179,7 +190,17 @@ def example_report() -> None:
 
 def build(app: Sphinx) -> None:
     OUT.mkdir(exist_ok=True)
-    for figure in (peeking, widening, pruning, members, drawn_tree, forest_growth, regularised, vanishing):
+    for figure in (
+        peeking,
+        widening,
+        learning_curve,
+        pruning,
+        members,
+        drawn_tree,
+        forest_growth,
+        regularised,
+        vanishing,
+    ):
         figure().save(OUT / f"{figure.__name__}.svg")
     example_report()
 

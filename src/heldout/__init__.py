@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from heldout.data.table import Table
     from heldout.diagnosis import Check, Evidence, Finding
     from heldout.diagnosis.alone import diagnose
+    from heldout.diagnosis.curves import learning_curve, validation_curve
+    from heldout.diagnosis.resampled import corrected_t_test
     from heldout.ensemble.diversity import diversity_of
     from heldout.ensemble.estimators import (
         BaggingClassifier,
@@ -135,6 +137,9 @@ _PLACES = {
     "occlusion_sensitivity": "heldout.occlusion",
     "Score": "heldout.intervals",
     "diagnose": "heldout.diagnosis.alone",
+    "learning_curve": "heldout.diagnosis.curves",
+    "validation_curve": "heldout.diagnosis.curves",
+    "corrected_t_test": "heldout.diagnosis.resampled",
     "Check": "heldout.diagnosis",
     "Evidence": "heldout.diagnosis",
     "Finding": "heldout.diagnosis",
@@ -196,6 +201,7 @@ __all__ = [
     "check_gradients",
     "compare_reductions",
     "convolve",
+    "corrected_t_test",
     "cross_correlate",
     "cross_entropy",
     "curse_of_dimensionality",
@@ -206,6 +212,7 @@ __all__ = [
     "grad_cam",
     "inference",
     "kl_divergence",
+    "learning_curve",
     "load",
     "logistic_inference",
     "margin_loss",
@@ -217,6 +224,7 @@ __all__ = [
     "save",
     "to_torch",
     "train_validation_test_split",
+    "validation_curve",
 ]
 
 

@@ -207,7 +207,7 @@ def _at_random(units: Ints, y: NDArray[Any], problem: Problem, shares: Sequence[
     unit, sizes = _by_appearance(units)
     if len(sizes) < 3:
         raise InputError(f"All rows form {len(sizes)} units (groups or exact twins); three parts need at least 3.")
-    stratum = _majority(unit, y) if problem.classes else _rank_bins(np.bincount(unit, y) / sizes)
+    stratum = _strata(unit, sizes, y, problem)
     rng = np.random.default_rng(seed)
     assigned = np.empty(len(sizes), np.int64)
     borders = np.cumsum(shares)[:2]
@@ -224,6 +224,21 @@ def _at_random(units: Ints, y: NDArray[Any], problem: Problem, shares: Sequence[
 def a_quarter(units: Ints, y: NDArray[Any], problem: Problem, seed: int) -> NDArray[np.bool_]:
     """A random quarter of the rows for validation (n,): whole units, the target spread as evenly as in a split."""
     return np.asarray(_at_random(units, y, problem, (0.5, 0.25, 0.25), seed) == 1)
+
+
+def folds(units: Ints, y: NDArray[Any], problem: Problem, k: int, seed: int) -> Ints:
+    """The fold of each row, 0 to k-1 (n,): whole units dealt out in turn, one stratum of the target after the other."""
+    unit, sizes = _by_appearance(units)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    order = order[np.argsort(_strata(unit, sizes, y, problem)[order], kind="stable")]
+    fold = np.empty(len(sizes), np.int64)
+    fold[order] = np.arange(len(sizes)) % k
+    return np.asarray(fold[unit])
+
+
+def _strata(unit: Ints, sizes: Ints, y: NDArray[Any], problem: Problem) -> Ints:
+    """The stratum of each unit: its most frequent class, or where its mean target ranks."""
+    return _majority(unit, y) if problem.classes else _rank_bins(np.bincount(unit, y) / sizes)
 
 
 def _by_appearance(units: Ints) -> tuple[Ints, Ints]:

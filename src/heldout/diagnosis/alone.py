@@ -8,12 +8,10 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
-import polars as pl
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from heldout import metrics
 from heldout.candidates import candidates, require_estimator
-from heldout.diagnosis import findings
+from heldout.diagnosis import findings, given
 from heldout.diagnosis.base import Evidence, Finding
 from heldout.diagnosis.comparison import Comparison, judged
 from heldout.diagnosis.remedies import Trial, attempt, best_remedies, plan
@@ -24,7 +22,6 @@ from heldout.printed import Printed, Sheet
 from heldout.problem import Problem
 from heldout.progress import shown_progress
 from heldout.split import a_quarter
-from heldout.twins import codes, components
 from heldout.words import interval, number, p_value, seconds
 
 LEAST_ROWS = 20
@@ -136,8 +133,8 @@ def diagnose(
     from sklearn.base import clone
 
     require_estimator(estimator)
-    parts = _parts(X, y, validation)
-    problem = _problem(estimator, [target for _, target in parts], criterion)
+    parts = given.parts(X, y, validation)
+    problem = given.stated(estimator, [target for _, target in parts], criterion)
     train, held = _rows(parts, problem, groups, int(seed))
     trivial, own = candidates(problem, [estimator])
     learner = fit(own, problem, train, held)
@@ -178,52 +175,17 @@ def _try(
     return results, False
 
 
-# Rows ------------------------------------------------------------------------------------------------------
-
-Part = tuple[Any, NDArray[Any]]
-
-
-def _parts(X: Any, y: ArrayLike, validation: tuple[Any, ArrayLike] | None) -> list[Part]:
-    """The rows as they were given, and those of validation if they were."""
-    made = []
-    for rows, target in ((X, y), *([] if validation is None else [validation])):
-        values = np.asarray(target)
-        if values.ndim != 1 or len(values) != _count(rows):
-            raise InputError(
-                f"There are {_count(rows)} rows of X and a y of shape {values.shape}: it must be ({_count(rows)},)."
-            )
-        made.append((rows, values))
-    return made
-
-
-def _count(X: Any) -> int:
-    return int(X.shape[0]) if hasattr(X, "shape") else len(X)
-
-
-def _problem(estimator: Any, targets: Sequence[NDArray[Any]], criterion: str | None) -> Problem:
-    from sklearn.base import is_classifier
-
-    if not is_classifier(estimator):
-        return Problem("regression", "y", None, metrics.criterion(criterion or "rmse", "regression"), (), ())
-    classes = tuple(np.unique(targets[0]).tolist())
-    if len(classes) < 2:
-        raise InputError(f"y has one class only, {classes[0]!r}: there is nothing to tell apart.")
-    task: metrics.Task = "binary" if len(classes) == 2 else "multiclass"
-    default = "log_loss" if hasattr(estimator, "predict_proba") else "accuracy"
-    return Problem(task, "y", classes, metrics.criterion(criterion or default, task), (), ())
-
-
-def _rows(parts: Sequence[Part], problem: Problem, groups: ArrayLike | None, seed: int) -> tuple[Rows, Rows]:
+def _rows(parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | None, seed: int) -> tuple[Rows, Rows]:
     """Train and validation, with draws of whole units."""
     from sklearn.utils import _safe_indexing
 
-    coded = [_coded(target, problem) for _, target in parts]
+    coded = [given.coded(target, problem) for _, target in parts]
     if len(parts) == 2:
         if groups is not None:
             raise InputError("groups decide how the rows are split, and validation rows were given: leave one out.")
-        made = [(X, y, _units(X, None)) for (X, _), y in zip(parts, coded, strict=True)]
+        made = [(X, y, given.units(X, None)) for (X, _), y in zip(parts, coded, strict=True)]
     else:
-        units = _units(parts[0][0], groups)
+        units = given.units(parts[0][0], groups)
         held = a_quarter(units, coded[0], problem, seed)
         where = (np.flatnonzero(~held), np.flatnonzero(held))
         made = [(_safe_indexing(parts[0][0], rows), coded[0][rows], units[rows]) for rows in where]
@@ -235,42 +197,3 @@ def _rows(parts: Sequence[Part], problem: Problem, groups: ArrayLike | None, see
     if problem.classes is not None and len(np.unique(train.y)) < len(problem.classes):
         raise InputError("A class is missing from the rows to train: give more rows of it, or another split.")
     return train, held_out
-
-
-def _coded(target: NDArray[Any], problem: Problem) -> NDArray[Any]:
-    """The target as values, or codes of the classes."""
-    if problem.classes is None:
-        values = np.asarray(target, dtype=np.float64)
-        if not np.isfinite(values).all():
-            raise InputError("y holds values that are missing or infinite; fill them in or remove those rows.")
-        return values
-    known = np.asarray(problem.classes)
-    place = np.minimum(np.searchsorted(known, target), len(known) - 1)
-    if not np.all(known[place] == target):
-        strange = target[known[place] != target][0]
-        raise InputError(f"The validation rows have a class, {strange!r}, that the rows to train do not have.")
-    return place
-
-
-def _units(X: Any, groups: ArrayLike | None) -> NDArray[np.int64]:
-    """What stays on one side: the same rows, and groups with all of theirs."""
-    twins = _twins(X)
-    if groups is None:
-        return twins
-    given = np.asarray(groups)
-    if given.shape != (len(twins),):
-        raise InputError(f"groups has the shape {given.shape} and must be ({len(twins)},): one for each row.")
-    return components(twins, np.unique(given, return_inverse=True)[1])
-
-
-def _twins(X: Any) -> NDArray[np.int64]:
-    """A number for each distinct row of a frame or a matrix of numbers; elsewhere every row is its own."""
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiub":
-        return codes(pl.DataFrame(X))
-    if isinstance(X, pl.DataFrame):
-        return codes(X)
-    if hasattr(X, "iloc"):
-        from pandas.util import hash_pandas_object
-
-        return np.unique(hash_pandas_object(X, index=False), return_inverse=True)[1].astype(np.int64)
-    return np.arange(_count(X), dtype=np.int64)
