@@ -11,7 +11,7 @@ from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
 from heldout.diagnosis.comparison import Comparison, compared, fits_train_better
 from heldout.diagnosis.siblings import by_train
 from heldout.diagnosis.variants import BY_TRAIN, Variant, variants
-from heldout.fitting import Fitted, Rows, fit
+from heldout.fitting import Fitted, Rows, fit, too_large
 from heldout.problem import Problem
 from heldout.words import number
 
@@ -60,7 +60,10 @@ def attempt(trial: Trial, problem: Problem, train: Rows, validation: Rows) -> tu
     learner, variant = trial.learner, trial.variant
     name, title = f"{learner.name}-remedy", f"{learner.title}, {variant.remedy}"
     candidate = Candidate(name, title, variant.estimator, raw=learner.raw, ours=learner.ours)
-    sibling = replace(fit(candidate, problem, train, validation), remedy_of=learner.name)
+    if why := too_large(candidate, train) if train.part is not None else "":
+        sibling = Fitted(name, title, "skipped", error=why)
+    else:
+        sibling = replace(fit(candidate, problem, train, validation), remedy_of=learner.name)
     if sibling.status != "fitted":
         return Comparison(
             learner.name, variant.change, variant.relation, None, None, None, error=sibling.error

@@ -18,6 +18,7 @@ Settings = Mapping[str, Any]
 Change = tuple[str, str, Settings]  # relation, remedy in words, parameters
 Knob = Callable[[Any, Settings, int], Iterator[Change]]  # of a fitted part, its parameters, and the training rows
 BY_TRAIN = "simpler or richer"  # many trees say less than one grown to the end, and more than one of few leaves
+NETWORK = "batch_size"  # what networks have among their parameters, and no other learner
 MOST_COLUMNS = 20  # squares and products of more are too many
 
 
@@ -105,7 +106,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 def _penalty(part: Any, given: Settings, n: int) -> Iterator[Change]:
     """A penalty `alpha` of a model that is neither a network nor boosted; chosen by cross-validation or given."""
-    if "alpha" not in given or {"hidden_layer_sizes", "n_estimators"} & set(given):
+    if "alpha" not in given or {NETWORK, "n_estimators"} & set(given):
         return
     value = getattr(part, "alpha_", given["alpha"])
     if _is_number(value) and value >= 0:
@@ -183,8 +184,7 @@ def _polynomial(part: Any, given: Settings, n: int) -> Iterator[Change]:
 
 
 def _network(part: Any, given: Settings, n: int) -> Iterator[Change]:
-    layers = given.get("hidden_layer_sizes")
-    if layers is None:
+    if NETWORK not in given:
         return
     if given.get("early_stopping") is False:
         yield "simpler", "early stopping", {"early_stopping": True}
@@ -192,10 +192,12 @@ def _network(part: Any, given: Settings, n: int) -> Iterator[Change]:
         yield "simpler", "a stronger penalty", {"alpha": max(1.0, 100.0 * given["alpha"])}
     if given.get("dropout") == 0.0:
         yield "simpler", "dropout", {"dropout": 0.5}
+    layers = given.get("hidden_layer_sizes", ())
     widths = [layers] if _is_whole(layers) else list(layers)
     if any(width >= 8 for width in widths):
         yield "simpler", "fewer units", {"hidden_layer_sizes": tuple(max(4, width // 8) for width in widths)}
-    yield "richer", "more units", {"hidden_layer_sizes": tuple(4 * width for width in widths)}
+    if widths:
+        yield "richer", "more units", {"hidden_layer_sizes": tuple(4 * width for width in widths)}
 
 
 KNOBS: tuple[Knob, ...] = (_penalty, _inverse_penalty, _neighbours, _tree, _boosting, _polynomial, _network)

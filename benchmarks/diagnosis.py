@@ -1,0 +1,276 @@
+"""How often the diagnosis is wrong, how often it finds what was planted, and whether its remedies help on fresh rows.
+
+The truth is known here: every data set is drawn from a law, and each claim is checked on 20,000 rows drawn anew.
+
+    python benchmarks/diagnosis.py [--case CASE] [--sets N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.stats import binomtest
+from sklearn.base import clone
+from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+
+from common import DATA
+from heldout import (
+    DecisionTreeRegressor,
+    Finding,
+    MLPClassifier,
+    PolynomialRegression,
+    Study,
+    corrected_t_test,
+    diagnose,
+    read,
+)
+from heldout.diagnosis.curves import validation_curve
+
+FRESH = 20_000
+FAULTS = ("Overfits", "Underfits", "Worse than trivial")
+Array = np.ndarray[Any, Any]
+
+
+def share(count: int, of: int) -> str:
+    """ "3 of 200 (1.5%, 95% interval 0.3% to 4.3%)"."""
+    found = binomtest(count, of).proportion_ci(0.95) if of else None
+    return f"{count} of {of}" + (
+        f" ({count / of:.1%}, 95% interval {found.low:.1%} to {found.high:.1%})" if found else ""
+    )
+
+
+# Whole studies, default panel: no signal, and a learner that is right ---------------------------------------
+
+
+def numbers(rng: np.random.Generator, n: int, signal: float) -> tuple[Array, Array]:
+    X = rng.normal(size=(n, 6))
+    return X, signal * (X[:, 0] - X[:, 1]) + rng.normal(size=n)
+
+
+def labels(rng: np.random.Generator, n: int, signal: float) -> tuple[Array, Array]:
+    X = rng.normal(size=(n, 6))
+    return X, np.where(signal * (X[:, 0] - X[:, 1]) + rng.logistic(size=n) > 0, "yes", "no")
+
+
+def frame(X: Array, y: Array) -> pl.DataFrame:
+    return pl.DataFrame({**{f"x{j}": X[:, j] for j in range(X.shape[1])}, "y": y})
+
+
+def studies(name: str, signal: float, sets: int) -> None:
+    """Studies of the default panel, half of numbers and half of labels: fitted and diagnosed in full."""
+    over = faults = wrong = 0
+    for turn in range(sets):
+        draw = numbers if turn % 2 == 0 else labels
+        rng = np.random.default_rng([turn, 0])
+        with tempfile.TemporaryDirectory() as folder:
+            table = frame(*draw(rng, 500, signal))
+            study = Study(table, "y", seed=turn, ledger=Path(folder) / "ledger.sqlite").fit().diagnose()
+        called = [item for item in study.findings if item.code == "H102" and item.title in FAULTS]
+        over += any(item.title == "Overfits" for item in called)
+        faults += bool(called)
+        fresh = frame(*draw(rng, FRESH, signal)) if called else table
+        wrong += any(is_wrong(item, study, fresh) for item in called)
+    print(f"{name}: overfitting called in {share(over, sets)} studies", flush=True)
+    print(f"{name}: a fault called in {share(faults, sets)} studies, wrongly in {share(wrong, sets)}", flush=True)
+
+
+def is_wrong(finding: Finding, study: Study, fresh: pl.DataFrame) -> bool:
+    """What was said to be better is not, on rows drawn anew."""
+    named = {entry["title"]: entry["learner"] for entry in study.leaderboard}
+    trivial = next(entry["learner"] for entry in study.leaderboard if entry["baseline"])
+    better = named.get(str(finding.evidence["better"]), f"{finding.learner}-remedy")
+    other = trivial if finding.title == "Worse than trivial" else better
+    table, problem = read(fresh), study.problem
+    y, criterion = problem.y(table), problem.criterion
+    one, two = (criterion.loss(criterion.score(y, study._model(key).says(table))) for key in (finding.learner, other))
+    return one <= two
+
+
+# Planted overfitting ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A law to draw rows from, and a learner with too much freedom for so many of them."""
+
+    learner: Any
+    draw: Callable[[np.random.Generator, int], tuple[Array, Array]]
+    rows: int
+    criterion: str
+
+
+def slope(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    X = rng.normal(size=(n, 3))
+    return X, X[:, 0] + rng.normal(size=n)
+
+
+def wave(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    X = rng.uniform(-1, 1, size=(n, 2))
+    return X, np.sin(2 * X[:, 0]) + 0.5 * rng.normal(size=n)
+
+
+def noisy_labels(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    X = rng.normal(size=(n, 3))
+    return X, ((X[:, 0] > 0) ^ (rng.random(n) < 0.3)).astype(int)
+
+
+def wide(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
+    X = rng.normal(size=(n, 20))
+    return X, (X[:, 0] + X[:, 1] + rng.logistic(size=n) > 0).astype(int)
+
+
+WIDE = MLPClassifier(hidden_layer_sizes=(256,), alpha=0.0, early_stopping=False, max_iter=60)
+PLANTED = {
+    "depth": Planted(DecisionTreeRegressor(), slope, 600, "rmse"),
+    "degree": Planted(PolynomialRegression(degree=14), wave, 400, "mae"),
+    "degree-squared": Planted(PolynomialRegression(degree=14), wave, 400, "rmse"),
+    "1-NN": Planted(KNeighborsClassifier(1), noisy_labels, 3000, "accuracy"),
+    "width": Planted(WIDE, wide, 600, "log_loss"),
+}
+
+
+def planted(name: str, sets: int) -> None:
+    case, found, adopted, better = PLANTED[name], 0, 0, 0
+    for turn in range(sets):
+        rng = np.random.default_rng([turn, 1])
+        X, y = case.draw(rng, case.rows)
+        said = diagnose(case.learner, X, y, criterion=case.criterion, seed=turn)
+        found += any(item.certain and item.relation == "simpler" for item in said.tried)
+        if said.remedy is not None:
+            adopted += 1
+            fresh = case.draw(rng, FRESH)
+            before, after = (
+                fresh_loss(learner, X, y, fresh, case.criterion) for learner in (case.learner, said.remedy)
+            )
+            better += after < before
+    print(
+        f"planted {name}: found in {share(found, sets)}; the remedy is better on fresh rows in "
+        f"{share(better, adopted)}",
+        flush=True,
+    )
+
+
+def fresh_loss(learner: Any, X: Array, y: Array, fresh: tuple[Array, Array], name: str) -> float:
+    """Of the learner fitted to all rows, on rows drawn anew."""
+    fitted = clone(learner).fit(X, y)
+    if name == "rmse":
+        return float(np.mean((fitted.predict(fresh[0]) - fresh[1]) ** 2))
+    if name == "mae":
+        return float(np.mean(np.abs(fitted.predict(fresh[0]) - fresh[1])))
+    if name == "accuracy":
+        return float(np.mean(fitted.predict(fresh[0]) != fresh[1]))
+    chance = np.asarray(fitted.predict_proba(fresh[0]))[np.arange(FRESH), fresh[1]]
+    return float(-np.mean(np.log(np.clip(chance, 1e-15, 1))))
+
+
+# Selection outside cross-validation, and splits that share rows ---------------------------------------------
+
+
+def esl(sets: int) -> None:
+    """Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2nd edition 2009, section 7.10.2."""
+    outside, inside, covered = [], [], 0
+    for turn in range(sets):
+        rng = np.random.default_rng([turn, 2])
+        X, y = rng.normal(size=(50, 5000)), np.repeat([0, 1], 25)
+        chosen = SelectKBest(f_classif, k=100).fit(X, y).get_support()
+        folds = list(StratifiedKFold(5, shuffle=True, random_state=turn).split(X, y))
+        leaky = [
+            np.mean(KNeighborsClassifier(1).fit(X[a][:, chosen], y[a]).predict(X[b][:, chosen]) != y[b])
+            for a, b in folds
+        ]
+        outside.append(float(np.mean(leaky)))
+        model = make_pipeline(SelectKBest(f_classif, k=100), KNeighborsClassifier(1))
+        options = {"criterion": "accuracy", "repeats": 1, "seed": turn}
+        errors = 1 + validation_curve(model, X, y, "kneighborsclassifier__n_neighbors", [1, 3], **options).validation[0]
+        told = corrected_t_test(errors, np.zeros(len(errors)), n_train=40, n_test=10)
+        inside.append(told.difference)
+        covered += told.low <= 0.5 <= told.high
+    print(
+        f"ESL 7.10.2: selection outside the folds reports {np.mean(outside):.1%}, inside {np.mean(inside):.1%} (truth "
+        f"50%); its 95% interval covers 50% in {share(covered, sets)}",
+        flush=True,
+    )
+
+
+def nadeau_bengio(sets: int) -> None:
+    """Two regressions on one useless column each, 15 random splits of 60 rows: neither is better in truth."""
+    naive = corrected = 0
+    for turn in range(sets):
+        rng = np.random.default_rng([turn, 3])
+        x, y = rng.normal(size=(60, 2)), rng.normal(size=60)
+        scores: list[list[float]] = [[], []]
+        for _ in range(15):
+            order = rng.permutation(60)
+            train, held = order[:40], order[40:]
+            for k in range(2):
+                line = np.polyfit(x[train, k], y[train], 1)
+                scores[k].append(float(np.mean((y[held] - np.polyval(line, x[held, k])) ** 2)))
+        found = corrected_t_test(scores[0], scores[1], n_train=40, n_test=20)
+        naive, corrected = naive + (found.naive_p <= 0.05), corrected + (found.p <= 0.05)
+    print(
+        f"splits that share rows, no difference: the naive test finds one in {share(naive, sets)}, the corrected in "
+        f"{share(corrected, sets)}",
+        flush=True,
+    )
+
+
+def adult(sets: int) -> None:
+    """The time of the diagnosis of the default panel, against that of the fits, on Adult's training table."""
+    del sets
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        study = Study(DATA / "adult_income" / "adult_train.csv.gz", "income", ledger=Path(folder) / "l.sqlite").fit()
+        whole = time.perf_counter() - start
+        fits = sum(entry["fit_seconds"] for entry in study.leaderboard)
+        print(f"adult: study.fit() {whole:.1f} s, of which fits {fits:.1f} s", flush=True)
+        for quick in (True, False):
+            start = time.perf_counter()
+            study.diagnose(quick=quick)
+            tried = study.record["diagnosis"]["tried"]
+            own = sum(item["seconds"] for item in tried)
+            print(
+                f"adult: diagnosis{', quick' * quick} {time.perf_counter() - start:.1f} s, {len(tried)} siblings, "
+                f"their fits {own:.1f} s",
+                flush=True,
+            )
+
+
+CASES: dict[str, tuple[Callable[[int], None], int]] = {
+    "null": (lambda sets: studies("no signal", 0.0, sets), 200),
+    "right": (lambda sets: studies("the learner is right", 1.0, sets), 200),
+    **{f"planted-{name}": (lambda sets, name=name: planted(name, sets), 50) for name in PLANTED},
+    "esl": (esl, 50),
+    "nadeau-bengio": (nadeau_bengio, 1000),
+    "adult": (adult, 1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--case", choices=list(CASES), help="only this one")
+    parser.add_argument("--sets", type=int, help="data sets; default: 200, of planted faults 50")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("HELDOUT_LEDGER", os.devnull)
+    for name, (work, sets) in CASES.items():
+        if options.case in (None, name):
+            start = time.perf_counter()
+            work(options.sets or sets)
+            print(f"  {name} took {time.perf_counter() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
