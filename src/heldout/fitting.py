@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -170,15 +170,21 @@ def score(
         estimator=candidate.estimator,
         train=train.replicates(problem.criterion, on_train),
         validation=validation.replicates(problem.criterion, on_validation),
-        beside=tuple(
-            (item, validation.replicates(item, on_validation).score()) for item in beside(problem, on_validation)
-        ),
         prediction=on_validation,
         fit_seconds=fit_seconds,
         predict_seconds=seconds,
         parameters=_parameters(candidate.estimator),
         warnings=said,
     )
+
+
+def with_beside(fitted: Fitted, problem: Problem, validation: Rows) -> Fitted:
+    """The same with its scores by the usual criteria beside the one asked for, of a learner that was fitted."""
+    if fitted.prediction is None:
+        return fitted
+    others = beside(problem, fitted.prediction)
+    scores = tuple((item, validation.replicates(item, fitted.prediction).score()) for item in others)
+    return replace(fitted, beside=scores)
 
 
 def beside(problem: Problem, prediction: Prediction) -> list[Criterion]:

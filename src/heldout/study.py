@@ -21,7 +21,7 @@ from heldout.diagnosis.comparison import Comparison, judged
 from heldout.diagnosis.remedies import attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
-from heldout.fitting import Fitted, Rows, fit, score, too_large
+from heldout.fitting import Fitted, Rows, fit, score, too_large, with_beside
 from heldout.folder import FORMAT, LEDGER, PARTS, RECORD, REPORT, StudyFolder
 from heldout.gallery import gallery
 from heldout.ledger import Ledger
@@ -194,7 +194,7 @@ class Study:
             finally:
                 self._tried = [comparison for comparison, _ in results]
                 if self._record["final"] is None:
-                    self._adopt([sibling for _, sibling in results], encoder)
+                    self._adopt([sibling for _, sibling in results], encoder, validation)
                 self._conclude(time.perf_counter() - started)
         return self
 
@@ -418,7 +418,7 @@ class Study:
         if late and not candidate.baseline:
             why = f"The time limit of {self.time_limit:g} s was reached before it began; fit again to go on."
             return Fitted(candidate.name, candidate.title, "skipped", error=why, ours=candidate.ours)
-        return fit(candidate, self.problem, train, validation)
+        return with_beside(fit(candidate, self.problem, train, validation), self.problem, validation)
 
     def _restored(self, before: Fitted, train: Rows, validation: Rows) -> Fitted:
         """A learner that was fitted before: its model is read and scored, not fitted."""
@@ -427,7 +427,7 @@ class Study:
         kept = Candidate(before.name, before.title, self._model(before.name).estimator, before.baseline)
         said = before.warnings
         made = score(kept, self.problem, train, validation, fit_seconds=before.fit_seconds, said=said)
-        return replace(made, remedy_of=before.remedy_of)
+        return with_beside(replace(made, remedy_of=before.remedy_of), self.problem, validation)
 
     def _remedies(self) -> list[Candidate]:
         """Remedies that were adopted before, to be read again."""
@@ -440,12 +440,12 @@ class Study:
                 self._fitted[item.name] = self._restored(item, train, validation)
         return [item for item in self._fitted.values() if item.is_asked_about]
 
-    def _adopt(self, siblings: Sequence[Fitted], encoder: Encoder) -> None:
+    def _adopt(self, siblings: Sequence[Fitted], encoder: Encoder, validation: Rows) -> None:
         """The best remedy of each learner joins the learners, in the place of an earlier one."""
         for earlier in self._remedies():
             del self._fitted[earlier.name]
         for at in best_remedies(judged(self._tried, self._record["diagnosis"]["planned"])).values():
-            sibling = siblings[at]
+            sibling = with_beside(siblings[at], self.problem, validation)
             self._fitted[sibling.name] = sibling
             self._models[sibling.name] = Model(self.problem, encoder, sibling.estimator, sibling.name, raw=sibling.raw)
             self._write_model(sibling)
