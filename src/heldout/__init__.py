@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from heldout.multiclass.one_vs_rest import OneVsRestClassifier
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+    from heldout.neural.attention_maps import attention_maps
     from heldout.neural.backprop import backprop
     from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
     from heldout.neural.convolving import convolve, cross_correlate
@@ -127,6 +128,7 @@ _PLACES = {
     "grad_cam": "heldout.neural.pictures",
     "augmented": "heldout.neural.pictures",
     "backprop": "heldout.neural.backprop",
+    "attention_maps": "heldout.neural.attention_maps",
     "check_gradients": "heldout.neural.gradients",
     "from_torch": "heldout.neural.exchange.imported",
     "to_torch": "heldout.neural.exchange.imported",
@@ -189,6 +191,7 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "attention_maps",
     "augmented",
     "backprop",
     "check_gradients",

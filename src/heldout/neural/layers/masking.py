@@ -47,7 +47,7 @@ def reads_padding(layer: Layer) -> bool:
     return isinstance(layer, Masking)
 
 
-def check_steps(layer: SequenceLayer, in_shape: Shape) -> Shape:
+def check_steps(layer: Layer, in_shape: Shape) -> Shape:
     """InputError unless rows are sequences (T, C)."""
     if len(in_shape) != 2:
         raise InputError(
