@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import heldout
 from gradients import computed, error
+from heldout import persist
 from heldout.errors import InputError
 from heldout.neural import recursion
 from heldout.neural.gradients import check_gradients
@@ -327,3 +329,28 @@ def test_gradients_of_a_network_and_json() -> None:
     network = Sequential(Masking(), LSTM(2, truncation=3), Dense(2))
     for layer in (network, *KINDS):
         assert from_json(to_json(layer)) == layer
+
+
+def test_learners_take_sequences_of_several_lengths() -> None:
+    """Scales, fit and predictions know of padding; a model's file gives the same; what is no padding is refused."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 9, 240)
+    X = rng.normal(5.0, 3.0, size=(240, 8, 2))
+    y = np.array([row[:length, 0].mean() > 5.0 for row, length in zip(X, lengths, strict=True)])
+    X[np.arange(8) >= lengths[:, None]] = np.nan
+    model = heldout.NeuralClassifier(Sequential(Masking(), GRU(6), Dense()), max_iter=15, learning_rate_init=0.03)
+    model.fit(X, y, validation=(X, y))
+    assert_allclose(model.input_mean_, np.broadcast_to(np.nanmean(X, axis=(0, 1)), (8, 2)))
+    assert_allclose(model.input_scale_, np.broadcast_to(np.nanstd(X, axis=(0, 1)), (8, 2)))
+    assert model.score(X, y) > 0.85 and model.__sklearn_tags__().input_tags.allow_nan
+    assert_array_equal(persist.loads(persist.dumps(model)).predict_proba(X), model.predict_proba(X))
+    earlier = X[:1].copy()
+    earlier[0, -lengths[0] :], earlier[0, : -lengths[0]] = X[0, : lengths[0]], np.nan
+    assert_allclose(model.predict_proba(earlier), model.predict_proba(X[:1]))
+    model.set_params(early_stopping=True, max_iter=1).fit(X, y)  # rows with padding are held out by their contents
+    assert model.history_.judged
+    X[7, 1, 0] = np.nan
+    with pytest.raises(InputError, match="Row 7 has only some of its numbers at step 1"):
+        model.predict(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        heldout.NeuralClassifier(Sequential(GRU(2), Dense())).fit(X, y)
