@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
     from heldout.neural.pictures import augmented, first_filters, grad_cam, saliency
+    from heldout.neural.series import RecurrentClassifier, RecurrentRegressor
     from heldout.occlusion import occlusion_sensitivity
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -121,6 +122,8 @@ _PLACES = {
     "NeuralRegressor": "heldout.neural.estimators",
     "ConvNetClassifier": "heldout.neural.convnets",
     "ConvNetRegressor": "heldout.neural.convnets",
+    "RecurrentClassifier": "heldout.neural.series",
+    "RecurrentRegressor": "heldout.neural.series",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
     "first_filters": "heldout.neural.pictures",
@@ -183,6 +186,8 @@ __all__ = [
     "RandomForestRegressor",
     "RandomSubspaceClassifier",
     "RandomSubspaceRegressor",
+    "RecurrentClassifier",
+    "RecurrentRegressor",
     "Ridge",
     "Score",
     "SealedTest",
