@@ -358,8 +358,8 @@ def test_state_and_weights_stay_as_they_are() -> None:
 def test_gradients_through_time(scale: float, code: str | None) -> None:
     """Of h_t = h_{t-1} R, with R a rotation times a number, its powers are left; padding hands on all."""
     network = Sequential(Masking(), RNN(2, activation="relu"), Dense(1))
-    turn = scale * np.eye(2)[None]
-    inner = {"weights": np.ones((1, 1, 2)), "recurrent": turn, "bias": np.full(2, 1e-3)}
+    turn = scale * np.eye(2)
+    inner = {"weights": np.ones((1, 2)), "recurrent": turn, "bias": np.full(2, 1e-3)}
     params = {
         "rnn_1": {"layer_1": {"forward": inner}},
         "dense_1": {"weights": np.ones((2, 1)), "bias": np.zeros(1)},
@@ -385,8 +385,8 @@ def test_memory_through_time() -> None:
     network = Sequential(LSTM(1, bidirectional=True, truncation=2), Dense(1))
     params, _ = made(network, (9, 1), double=True)
     for side in params["lstm_1"]["layer_1"].values():
-        side["recurrent"] = np.zeros((4, 1, 1))
-        side["weights"] = np.zeros((4, 1, 1))
+        side["recurrent"] = np.zeros((1, 4))
+        side["weights"] = np.zeros((1, 4))
         side["bias"] = np.array([0.0, 0.4, 1.0, 50.0])
     X, y = rows(5, 9, 2)
     found = backprop(network, params, X[:, :, None], y * 1.0, loss="squared_error")

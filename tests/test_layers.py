@@ -35,6 +35,7 @@ from heldout.neural.layers import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     Frozen,
     GlobalAveragePool,
@@ -47,7 +48,9 @@ from heldout.neural.layers import (
     Maxout,
     MaxPool1D,
     MaxPool2D,
+    MultiHeadAttention,
     Parallel,
+    Positions,
     RandomBrightness,
     RandomCrop,
     RandomFlip,
@@ -60,6 +63,7 @@ from heldout.neural.layers import (
     Sigmoid,
     SiLU,
     Softmax,
+    Steps,
     Tanh,
 )
 from heldout.neural.layers.initialization import INITIALIZATIONS, initial_weights
@@ -97,6 +101,10 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
     "RNN": lambda rng, row: RNN(2, activation="relu"),
     "LSTM": lambda rng, row: LSTM(2, layers=2, return_sequences=True),
     "GRU": lambda rng, row: GRU(3, bidirectional=True, truncation=2),
+    "Embedding": lambda rng, row: Embedding(5, 3, padding=0),
+    "Positions": lambda rng, row: Positions(learned=True),
+    "MultiHeadAttention": lambda rng, row: MultiHeadAttention(1, causal=True, positions="alibi"),
+    "Steps": lambda rng, row: Steps(LayerNorm(), 1),
     "Flatten": lambda rng, row: Flatten(),
     "Reshape": lambda rng, row: Reshape((*row[::-1], 1) if rng.integers(2) else (row[0], -1)),
     "RandomFlip": lambda rng, row: RandomFlip(vertical=True),
@@ -117,6 +125,7 @@ MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
 ELSEWHERE = {kind for kind in MADE if "Conv" in kind or "Pool" in kind}  # in test_convolution.py and test_pooling.py
 ELSEWHERE |= {kind for kind in MADE if "Random" in kind or kind == "Cutout"}  # in test_augmentation.py
 ELSEWHERE |= {"Masking", "RNN", "LSTM", "GRU"}  # in test_recurrent.py
+ELSEWHERE |= {"Embedding", "Positions", "MultiHeadAttention", "Steps"}  # in test_attention.py
 CASES = [(kind, True) for kind in MADE if kind not in ELSEWHERE]
 CASES += [(kind, False) for kind in ("Dropout", "BatchNorm", "Sequential")]
 
@@ -454,6 +463,18 @@ WRONG: list[tuple[Layer, tuple[int, ...], str]] = [
     (RNN(2), (5,), r"RNN takes sequences \(steps, channels\), not rows of shape \(5\)"),
     (RNN(2, activation="tan"), (5, 2), r"There is no activation 'tan' of RNN. Did you mean 'tanh'"),
     (Masking(), (5,), "Masking takes sequences"),
+    (MultiHeadAttention(3), (5, 4), "3 heads, which do not divide 4 channels"),
+    (MultiHeadAttention(2, positions="rotary"), (5, 2), "a head has 1 of them"),
+    (MultiHeadAttention(1, positions="rotating"), (5, 2), "There are no positions 'rotating'"),
+    (MultiHeadAttention(1, memory=5), (5, 2), "memory of MultiHeadAttention is 5, and rows have only 5 steps"),
+    (MultiHeadAttention(1, memory=2, causal=True), (5, 2), "takes neither causal nor positions"),
+    (Embedding(3, 0), (5,), "width of Embedding is 0"),
+    (Embedding(3, 2, padding=3), (5,), "padding of Embedding is 3"),
+    (Embedding(3, 2, scale=0.0), (5,), "scale of Embedding is 0.0"),
+    (Embedding(3, 2), (5, 1), "Embedding takes codes"),
+    (Positions(), (5,), "Positions takes sequences"),
+    (Steps(Dense(3)), (5, 2), r"a layer that makes \(5, 3\) of \(5, 2\)"),
+    (Steps(Identity(), 2, 6), (5, 2), r"no steps from 2 to 6 in rows of shape \(5, 2\)"),
     (Reshape((2, 2)), (5,), "Reshape cannot arrange 5 numbers"),
     (Reshape((2, -1)), (5,), "a multiple of 2"),
     (Reshape((-1, -1)), (4,), "at most one is -1"),

@@ -90,6 +90,10 @@ MORE: dict[str, dict[str, Any]] = {
         for task in ("Classifier", "Regressor")
     },
     **{
+        f"Recurrent{task}": {"cell": cell, "units": 2, "max_iter": 2, "bidirectional": False, "dropout": 0.1}
+        for task, cell in (("Classifier", "gru"), ("Regressor", "lstm"))
+    },
+    **{
         f"{kind}{task}": {"n_estimators": 3}
         for kind in ("RandomSubspace", "Bagging")
         for task in ("Classifier", "Regressor")
@@ -164,6 +168,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "MLPClassifier": lambda: learner("MLPClassifier"),
     "NeuralRegressor": lambda: learner("NeuralRegressor"),
     "NeuralClassifier": lambda: learner("NeuralClassifier"),
+    "RecurrentRegressor": lambda: learner("RecurrentRegressor"),
+    "RecurrentClassifier": lambda: learner("RecurrentClassifier"),
     "ConvNetRegressor": lambda: learner("ConvNetRegressor"),
     "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import heldout
 from gradients import computed, error
+from heldout import persist
 from heldout.errors import InputError
 from heldout.neural import recursion
 from heldout.neural.gradients import check_gradients
@@ -31,6 +33,7 @@ from heldout.neural.layers import (
     Residual,
     Sequential,
     Tanh,
+    recurrence,
 )
 from heldout.neural.layers.recurrent import Recurrent
 from heldout.neural.layers.stored import from_json, to_json
@@ -104,8 +107,8 @@ def to_torch(layer: Recurrent, params: Any) -> dict[str, Any]:
     for number in range(layer.layers):
         for side, own in params[f"layer_{number + 1}"].items():
             end = f"l{number}{'_reverse' if side == 'backward' else ''}"
-            found[f"weight_ih_{end}"] = np.concatenate([gate.T for gate in own["weights"]])
-            found[f"weight_hh_{end}"] = np.concatenate([gate.T for gate in own["recurrent"]])
+            found[f"weight_ih_{end}"] = own["weights"].T
+            found[f"weight_hh_{end}"] = own["recurrent"].T
             found[f"bias_ih_{end}"] = own["bias"]
             second = np.zeros_like(own["bias"])
             if "recurrent_bias" in own:
@@ -151,7 +154,7 @@ def plainly(layer: Any, mask: Any, params: Any, x: Any) -> Any:
 
 
 def plain_states(layer: Any, p: Any, x: Any, mask: Any) -> Any:
-    biases = p["bias"].reshape(len(p["weights"]), -1)
+    gates = p["bias"].size // layer.units
 
     def step(before: Any, at: Any) -> Any:
         count, now, there = at
@@ -159,8 +162,8 @@ def plain_states(layer: Any, p: Any, x: Any, mask: Any) -> Any:
         if layer.truncation:
             before = jax.tree.map(lambda a, b: jnp.where(count % layer.truncation, a, b), before, stopped)
         h, c = before
-        a = [now @ p["weights"][k] + biases[k] for k in range(len(biases))]
-        b = [h @ matrix for matrix in p["recurrent"]]
+        a = jnp.split(now @ p["weights"] + p["bias"], gates, axis=-1)
+        b = jnp.split(h @ p["recurrent"], gates, axis=-1)
         if isinstance(layer, RNN):
             h = jnp.tanh(a[0] + b[0]) if layer.activation == "tanh" else jnp.maximum(a[0] + b[0], 0.0)
         elif isinstance(layer, LSTM):
@@ -193,6 +196,31 @@ def test_beside_automatic_differentiation() -> None:
     for case, one, other in zip(cases, found, expected, strict=True):
         assert one[0].dtype == np.float64
         assert error(one, other) <= 1e-12, case
+
+
+@pytest.mark.parametrize("layer", [RNN(128), LSTM(48, bidirectional=True), GRU(64, return_sequences=True)])
+def test_large_recursions_on_the_cpu_go_through_the_kernel(layer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = 120
+    params, _ = layer.init(jax.random.key(0), (steps, CHANNELS))
+    rng = np.random.default_rng(0)
+    x, upstream = (
+        rng.normal(size=(3, *shape)).astype(np.float32) for shape in ((steps, 3), layer.out_shape((steps, 3)))
+    )
+    mask = np.arange(steps) < np.array([steps, 3, 70])[:, None]
+
+    def run(params: Any, x: Any) -> Any:
+        y, pull = jax.vjp(functools.partial(masked, layer, mask), params, x)
+        return y, pull(upstream)
+
+    programs = []
+    results = []
+    for least in (recurrence.LEAST_PRODUCTS, 2**40):
+        monkeypatch.setattr(recurrence, "LEAST_PRODUCTS", least)
+        lowered = jax.jit(functools.partial(run)).lower(params, x)
+        programs.append("heldout_recur_back" in lowered.as_text())
+        results.append(lowered.compile()(params, x))
+    assert programs == [jax.default_backend() == "cpu", False]
+    assert error(*results) <= 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +296,7 @@ def test_dropout_between_layers(variational: bool) -> None:
     params, _ = layer.init(jax.random.key(0), (3, 1))
     below, above = (params[f"layer_{i}"]["forward"] for i in (1, 2))
     below |= {"recurrent": below["recurrent"] * 0, "bias": below["bias"] + 0.5, "weights": below["weights"] * 0}
-    above |= {"weights": jnp.eye(200)[None] * 0.1, "recurrent": above["recurrent"] * 0}
+    above |= {"weights": jnp.eye(200) * 0.1, "recurrent": above["recurrent"] * 0}
     x = jnp.zeros((2, 3, 1))
     y = np.arctanh(np.asarray(layer.apply(params, {}, x, train=True, key=jax.random.key(1))[0])) / 0.1
     assert_allclose(np.unique(np.round(y, 3)), [0.0, np.round(2 * np.tanh(0.5), 3)])
@@ -285,14 +313,15 @@ def test_dropout_between_layers(variational: bool) -> None:
 def test_weights_begin_as_they_should() -> None:
     params, _ = LSTM(5, layers=2, bidirectional=True).init(jax.random.key(0), (4, 3))
     assert list(params) == ["layer_1", "layer_2"] and list(params["layer_2"]) == ["forward", "backward"]
-    assert params["layer_2"]["forward"]["weights"].shape == (4, 10, 5)
+    assert params["layer_2"]["forward"]["weights"].shape == (10, 20)
     for own in (side for layer in params.values() for side in layer.values()):
         assert_array_equal(own["bias"].reshape(4, 5), np.eye(4)[1][:, None] * np.ones(5))
-        for matrix in own["recurrent"]:
+        for matrix in np.split(np.asarray(own["recurrent"]), 4, axis=1):
             assert_allclose(matrix @ matrix.T, np.eye(5), atol=1e-5)
-        assert np.abs(own["weights"]).max() <= np.sqrt(6 / (own["weights"].shape[1] + 5))
+        assert np.abs(own["weights"]).max() <= np.sqrt(6 / (len(own["weights"]) + 5))
     leaves = jax.tree.leaves(params)
-    assert len({np.asarray(leaf).tobytes() for leaf in leaves if leaf.ndim == 3}) == 8
+    gates = [gate for leaf in leaves if leaf.ndim == 2 for gate in np.split(np.asarray(leaf), 4, axis=1)]
+    assert len({gate.tobytes() for gate in gates}) == 32
 
 
 def test_gradients_of_a_network_and_json() -> None:
@@ -300,3 +329,28 @@ def test_gradients_of_a_network_and_json() -> None:
     network = Sequential(Masking(), LSTM(2, truncation=3), Dense(2))
     for layer in (network, *KINDS):
         assert from_json(to_json(layer)) == layer
+
+
+def test_learners_take_sequences_of_several_lengths() -> None:
+    """Scales, fit and predictions know of padding; a model's file gives the same; what is no padding is refused."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3, 9, 240)
+    X = rng.normal(5.0, 3.0, size=(240, 8, 2))
+    y = np.array([row[:length, 0].mean() > 5.0 for row, length in zip(X, lengths, strict=True)])
+    X[np.arange(8) >= lengths[:, None]] = np.nan
+    model = heldout.NeuralClassifier(Sequential(Masking(), GRU(6), Dense()), max_iter=15, learning_rate_init=0.03)
+    model.fit(X, y, validation=(X, y))
+    assert_allclose(model.input_mean_, np.broadcast_to(np.nanmean(X, axis=(0, 1)), (8, 2)))
+    assert_allclose(model.input_scale_, np.broadcast_to(np.nanstd(X, axis=(0, 1)), (8, 2)))
+    assert model.score(X, y) > 0.85 and model.__sklearn_tags__().input_tags.allow_nan
+    assert_array_equal(persist.loads(persist.dumps(model)).predict_proba(X), model.predict_proba(X))
+    earlier = X[:1].copy()
+    earlier[0, -lengths[0] :], earlier[0, : -lengths[0]] = X[0, : lengths[0]], np.nan
+    assert_allclose(model.predict_proba(earlier), model.predict_proba(X[:1]))
+    model.set_params(early_stopping=True, max_iter=1).fit(X, y)  # rows with padding are held out by their contents
+    assert model.history_.judged
+    X[7, 1, 0] = np.nan
+    with pytest.raises(InputError, match="Row 7 has only some of its numbers at step 1"):
+        model.predict(X)
+    with pytest.raises(ValueError, match="contains NaN"):
+        heldout.NeuralClassifier(Sequential(GRU(2), Dense())).fit(X, y)

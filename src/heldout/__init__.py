@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from heldout.multiclass.one_vs_rest import OneVsRestClassifier
     from heldout.neighbors.curse import curse_of_dimensionality
     from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+    from heldout.neural.attention_maps import attention_maps
     from heldout.neural.backprop import backprop
     from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
     from heldout.neural.convolving import convolve, cross_correlate
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
     from heldout.neural.pictures import augmented, first_filters, grad_cam, saliency
+    from heldout.neural.series import RecurrentClassifier, RecurrentRegressor
     from heldout.occlusion import occlusion_sensitivity
     from heldout.persist import load, save
     from heldout.problem import Problem
@@ -123,6 +125,8 @@ _PLACES = {
     "NeuralRegressor": "heldout.neural.estimators",
     "ConvNetClassifier": "heldout.neural.convnets",
     "ConvNetRegressor": "heldout.neural.convnets",
+    "RecurrentClassifier": "heldout.neural.series",
+    "RecurrentRegressor": "heldout.neural.series",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
     "first_filters": "heldout.neural.pictures",
@@ -130,6 +134,7 @@ _PLACES = {
     "grad_cam": "heldout.neural.pictures",
     "augmented": "heldout.neural.pictures",
     "backprop": "heldout.neural.backprop",
+    "attention_maps": "heldout.neural.attention_maps",
     "check_gradients": "heldout.neural.gradients",
     "from_torch": "heldout.neural.exchange.imported",
     "to_torch": "heldout.neural.exchange.imported",
@@ -188,6 +193,8 @@ __all__ = [
     "RandomForestRegressor",
     "RandomSubspaceClassifier",
     "RandomSubspaceRegressor",
+    "RecurrentClassifier",
+    "RecurrentRegressor",
     "Ridge",
     "Score",
     "SealedTest",
@@ -196,6 +203,7 @@ __all__ = [
     "Study",
     "Table",
     "assumptions",
+    "attention_maps",
     "augmented",
     "backprop",
     "check_gradients",

@@ -110,6 +110,8 @@ LEARNERS: dict[str, Entry] = {
             images=True,
             shaped=True,
         ),
+        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series", tried=False),
+        Entry("RecurrentClassifier", "Recurrent network", CLASSIFICATION, "neural.series", tried=False),
     )
 }
 

@@ -103,6 +103,15 @@ def channel_moments(X: Array, weights: Array) -> tuple[Array, Array]:
     return np.broadcast_to(of_channel, mean.shape).copy(), np.broadcast_to(deviation, mean.shape).copy()
 
 
+def series_moments(X: Array, weights: Array) -> tuple[Array, Array]:
+    """The same of each channel of series (n, T, C), over the steps that are no padding; repeated for each step."""
+    steps = X.reshape(-1, X.shape[-1])
+    there = ~np.isnan(steps[:, 0])
+    repeated = np.repeat(weights, len(steps) // len(X))[there]
+    mean, deviation = moments(steps[there], repeated) if there.any() else (np.zeros(X.shape[-1]), np.ones(X.shape[-1]))
+    return np.broadcast_to(mean, X.shape[1:]).copy(), np.broadcast_to(deviation, X.shape[1:]).copy()
+
+
 def _moments(X: Array, weights: Array) -> tuple[Array, Array]:
     """Weighted mean and variance of each place of a row."""
     shares = weights / weights.sum()

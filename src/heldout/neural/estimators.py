@@ -23,6 +23,7 @@ from heldout.neural.layers import (
     Tanh,
 )
 from heldout.neural.layers.initialization import INITIALIZATIONS
+from heldout.neural.layers.masking import reads_padding
 from heldout.neural.layers.stored import from_json, to_json
 from heldout.neural.losses import Loss
 from heldout.neural.schedules import Schedule
@@ -154,6 +155,10 @@ class _AnyNetwork:
                 f"network is {self.network!r} and must be a layer, such as Sequential(Dense(8), ReLU(), Dense())."
             )
         return self.network
+
+    @property
+    def _padded(self) -> bool:
+        return isinstance(self.network, Layer) and reads_padding(self.network)
 
     def _architecture_to_state(self) -> dict[str, Any]:
         return {"network": None if self.network is None else to_json(self.network)}

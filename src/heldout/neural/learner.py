@@ -18,6 +18,7 @@ from heldout.linear.states import columns_from_state, columns_to_state, row_weig
 from heldout.neural import choices, transfer
 from heldout.neural.history import History
 from heldout.neural.layers.base import Layer, shape_text
+from heldout.neural.layers.masking import check_padding
 from heldout.neural.layers.stored import as_numpy, from_json, to_json, weights_from_state
 from heldout.neural.losses import Loss
 from heldout.neural.optimizers import OPTIMIZERS, Optimizer
@@ -81,6 +82,11 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
     def _architecture(self) -> Layer:
         """The network as the parameters describe it, its last layer perhaps without its units."""
         raise NotImplementedError
+
+    @property
+    def _padded(self) -> bool:
+        """Whether rows may be sequences with padding, as NaN."""
+        return False
 
     def _outputs_wanted(self) -> tuple[tuple[int, ...], str]:
         """How many outputs the network may have, the usual number first, and what they are for, in words."""
@@ -221,15 +227,26 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
             order="C",
             multi_output=True,
             y_numeric=is_regressor(self),
+            ensure_all_finite="allow-nan" if self._padded else True,
             reset=reset,
         )
+        if self._padded:
+            check_padding(X)
         weights = row_weights(sample_weight, X)
         return X, y, np.ones(len(X)) if weights is None else weights
 
     def _rows_in(self, X: Any) -> Array:
         checked = validate_data(
-            self, X, allow_nd=True, dtype=[np.float64, np.float32, np.uint8], order="C", reset=False
+            self,
+            X,
+            allow_nd=True,
+            dtype=[np.float64, np.float32, np.uint8],
+            order="C",
+            ensure_all_finite="allow-nan" if self._padded else True,
+            reset=False,
         )
+        if self._padded:
+            check_padding(checked)
         return np.asarray(checked)
 
     def _validation(self, validation: Any) -> tuple[Array, Any, Array]:
@@ -278,7 +295,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
 
     def _moments(self, X: Array, weights: Array) -> tuple[Array, Array]:
         """The mean and standard deviation of the inputs, by which they are standardised."""
-        return choices.moments(X, weights)
+        return choices.series_moments(X, weights) if self._padded else choices.moments(X, weights)
 
     def _learn_target_scale(self, y: Any, weights: Array) -> None:
         """Nothing, for classes."""
@@ -453,6 +470,7 @@ class NeuralLearner(BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.input_tags.allow_nan = self._padded
         return tags
 
     # Files

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from heldout.errors import InputError
 from heldout.neural.layers.activations import Activation
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State
-from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential
+from heldout.neural.layers.containers import JOINS, Container, Parallel, Residual, Sequential, Steps
 from heldout.neural.layers.recurrent import Recurrent
 
 
@@ -91,6 +91,8 @@ def forward(
         drawn = jax.random.fold_in(key, i) if train and part.random and key is not None else None
         path = f"{name}.{own}" if name else own
         given = (y, left) if type(layer) is Sequential else (x, mask)
+        if isinstance(layer, Steps):
+            given = x[:, layer.part], None if mask is None else mask[:, layer.part]
         inner[own] = forward(part, params.get(own, {}), state.get(own, {}), *given, train=train, key=drawn, name=path)
         y, left = inner[own].y, inner[own].mask_after
     if not inner:
@@ -98,6 +100,8 @@ def forward(
     elif isinstance(layer, Residual):
         y = inner["layer"].y + (inner["shortcut"].y if "shortcut" in inner else x)
         left = inner["layer"].mask_after
+    elif isinstance(layer, Steps):
+        y, left = layer.put(x, y), mask
     elif isinstance(layer, Parallel):
         y = JOINS[layer.join]([node.y for node in inner.values()])
         left = next(iter(inner.values())).mask_after
@@ -158,6 +162,15 @@ def _through_branches(node: Node, delta: Array, train: bool) -> Passed:
     return gradients, by_x, [*steps, Step.of(node, delta, by_x, {}, {})]
 
 
+def _through_steps(node: Node, delta: Array, train: bool) -> Passed:
+    """The steps inside go through their layer, the others pass."""
+    layer: Steps = node.layer  # type: ignore[assignment]
+    inner = node.inner["layer"]
+    own, by_inner, steps = backward(inner, delta[:, layer.part], train=train)
+    by_x = layer.put(delta, by_inner)
+    return {"layer": own} if own else {}, by_x, [*steps, Step.of(node, delta, by_x, {}, {})]
+
+
 def _through_each(node: Node, deltas: dict[str, Array], train: bool) -> Passed:
     gradients: Params = {}
     steps: list[Step] = []
@@ -174,6 +187,7 @@ BACKWARD: dict[type[Layer], Callable[[Node, Array, bool], Passed]] = {
     Sequential: _through_chain,
     Residual: _through_shortcut,
     Parallel: _through_branches,
+    Steps: _through_steps,
 }
 
 

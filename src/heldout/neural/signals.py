@@ -41,7 +41,7 @@ from scipy.stats import binom
 from heldout.diagnosis.base import Finding
 from heldout.neural.layers.activations import ELU, GELU, Activation, ReLU, Sigmoid, SiLU, Tanh
 from heldout.neural.layers.base import Layer, Params
-from heldout.neural.layers.containers import Parallel, Residual
+from heldout.neural.layers.containers import Container
 from heldout.neural.layers.recurrent import RNN
 from heldout.words import number, percent
 
@@ -251,7 +251,7 @@ def _exploding(
 
 def _above(layers: Sequence[LayerSignals], first: LayerSignals) -> list[LayerSignals]:
     """The single layers that δ passes on its way to `first`; itself where there is none."""
-    after = [layer for layer in layers[layers.index(first) + 1 :] if not isinstance(layer.layer, Residual | Parallel)]
+    after = [layer for layer in layers[layers.index(first) + 1 :] if not isinstance(layer.layer, Container)]
     return after or [first]
 
 

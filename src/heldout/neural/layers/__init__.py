@@ -13,6 +13,7 @@ from heldout.neural.layers.activations import (
     Softmax,
     Tanh,
 )
+from heldout.neural.layers.attention import Embedding, MultiHeadAttention, Positions
 from heldout.neural.layers.augmentation import (
     Augmentation,
     Cutout,
@@ -23,7 +24,7 @@ from heldout.neural.layers.augmentation import (
     RandomShift,
 )
 from heldout.neural.layers.base import Layer, Mask, Params, SequenceLayer, Shape, State
-from heldout.neural.layers.containers import Frozen, Parallel, Residual, Sequential
+from heldout.neural.layers.containers import Frozen, Parallel, Residual, Sequential, Steps
 from heldout.neural.layers.convolution import Conv1D, Conv2D, ConvTranspose1D, ConvTranspose2D, DepthwiseConv2D
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.dropout import Dropout
@@ -74,6 +75,9 @@ LAYERS: dict[str, type[Layer]] = {
         RNN,
         LSTM,
         GRU,
+        Embedding,
+        Positions,
+        MultiHeadAttention,
         Flatten,
         Reshape,
         RandomFlip,
@@ -86,6 +90,7 @@ LAYERS: dict[str, type[Layer]] = {
         Residual,
         Sequential,
         Parallel,
+        Steps,
     )
 }
 
@@ -110,6 +115,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
     "Flatten",
     "Frozen",
     "GlobalAveragePool",
@@ -123,8 +129,10 @@ __all__ = [
     "MaxPool1D",
     "MaxPool2D",
     "Maxout",
+    "MultiHeadAttention",
     "Parallel",
     "Params",
+    "Positions",
     "RandomBrightness",
     "RandomCrop",
     "RandomFlip",
@@ -140,5 +148,6 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "State",
+    "Steps",
     "Tanh",
 ]

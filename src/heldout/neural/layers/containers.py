@@ -163,6 +163,71 @@ class Residual(Container):
         return {"layer": self.layer} | ({} if self.shortcut is None else {"shortcut": self.shortcut})
 
 
+@dataclass(frozen=True)
+class Steps(Container):
+    """A layer on some steps of a sequence, from `start` to before `stop`; the others stay as they are.
+
+    Parameters
+    ----------
+    layer : layer
+        It leaves the steps' shape (T, C) as it is.
+    start : int, not negative, default 0
+    stop : int above `start`, or None, default None
+        None: to the end.
+
+    Raises
+    ------
+    InputError : there are no such steps, or the layer changes their shape.
+
+    Examples
+    --------
+    >>> from heldout.neural.layers import ReLU
+    >>> Steps(ReLU(), 1).apply({}, {}, jnp.array([[[-1.0], [-2.0]]]))[0].tolist()
+    [[[-1.0], [0.0]]]
+    """
+
+    layer: Layer
+    start: int = 0
+    stop: int | None = None
+
+    def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
+        return _init_branches(self._branches, key, self._inner_shape(in_shape))
+
+    def out_shape(self, in_shape: Shape) -> Shape:
+        inner = self._inner_shape(in_shape)
+        out = self.layer.out_shape(inner)
+        if out != inner:
+            raise InputError(f"Steps holds a layer that makes {shape_text(out)} of {shape_text(inner)}, and must not.")
+        return in_shape
+
+    def _inner_shape(self, in_shape: Shape) -> Shape:
+        length = in_shape[0] if in_shape else 0
+        stop = length if self.stop is None else self.stop
+        if not 0 <= self.start < stop <= length:
+            raise InputError(f"There are no steps from {self.start} to {stop} in rows of shape {shape_text(in_shape)}.")
+        return (stop - self.start, *in_shape[1:])
+
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        seen = None if mask is None else mask[:, self.part]
+        outputs, after, _ = _apply_branches(self._branches, params, state, x[:, self.part], seen, train, key)
+        return self.put(x, outputs[0]), after, mask
+
+    @property
+    def part(self) -> slice:
+        """Which steps the layer is given."""
+        return slice(self.start, self.stop)
+
+    def put(self, x: Array, y: Array) -> Array:
+        """`x` with `y` in place of the layer's steps."""
+        return jnp.asarray(x).at[:, self.part].set(y)
+
+    @property
+    def _branches(self) -> dict[str, Layer]:
+        return {"layer": self.layer}
+
+
 @dataclass(frozen=True, init=False)
 class Parallel(Container):
     """Layers side by side on the same input, their outputs joined.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from heldout.errors import InputError
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
@@ -47,7 +49,21 @@ def reads_padding(layer: Layer) -> bool:
     return isinstance(layer, Masking)
 
 
-def check_steps(layer: SequenceLayer, in_shape: Shape) -> Shape:
+def check_padding(X: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """InputError where a step (last axis) of rows has some of its numbers and lacks others."""
+    if X.ndim < 3 or X.dtype.kind != "f":
+        return
+    missing = np.isnan(X)
+    partly = missing.any(axis=-1) & ~missing.all(axis=-1)
+    if partly.any():
+        row, step, *_ = (int(place) for place in np.argwhere(partly)[0])
+        raise InputError(
+            f"Row {row} has only some of its numbers at step {step} (counted from 0): padding is NaN in all of them; "
+            "fill in what is missing."
+        )
+
+
+def check_steps(layer: Layer, in_shape: Shape) -> Shape:
     """InputError unless rows are sequences (T, C)."""
     if len(in_shape) != 2:
         raise InputError(

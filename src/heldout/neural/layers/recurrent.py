@@ -25,7 +25,7 @@ from heldout.neural.layers.dense import affine
 from heldout.neural.layers.dropout import Dropout
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.masking import check_steps
-from heldout.neural.layers.recurrence import CELLS, Way, has_kernel, recur, recur_by_kernel, side_by_side
+from heldout.neural.layers.recurrence import CELLS, Way, recur
 
 SIDES = {"forward": False, "backward": True}  # whether it begins at the last step
 
@@ -70,14 +70,15 @@ class Recurrent(SequenceLayer):
         gates, m = CELLS[self._cell].gates, self.units
         for_inputs, *for_gates = jax.random.split(key, gates + 1)
         squares = [initial_weights("orthogonal", own, (m, m), m, m) for own in for_gates]
-        weights = initial_weights("xavier", for_inputs, (gates, inputs, m), inputs, m)
+        inputs_each = jax.random.split(for_inputs, gates)
+        weights = [initial_weights("xavier", own, (inputs, m), inputs, m) for own in inputs_each]
         bias = jnp.zeros(gates * m, float_type())
-        params = {"weights": weights, "recurrent": jnp.stack(squares), "bias": bias}
-        if self._cell == "lstm":
-            params["bias"] = bias.at[m : 2 * m].set(1.0)  # of the forget gate: at first it remembers
-        if self._cell == "gru":
-            params["recurrent_bias"] = jnp.zeros(m, float_type())
-        return params
+        params = {
+            "weights": jnp.concatenate(weights, axis=1),
+            "recurrent": jnp.concatenate(squares, axis=1),
+            "bias": bias.at[m : 2 * m].set(1.0) if self._cell == "lstm" else bias,  # the forget gate's: it remembers
+        }
+        return params | ({"recurrent_bias": jnp.zeros(m, float_type())} if self._cell == "gru" else {})
 
     def out_shape(self, in_shape: Shape) -> Shape:
         check_whole(self, units=self.units, layers=self.layers)
@@ -98,7 +99,7 @@ class Recurrent(SequenceLayer):
     def _followed(
         self, params: Params, state: State, x: Array, mask: Mask, watches: dict[str, Array], train: bool, key: Key
     ) -> tuple[Array, State, Mask]:
-        there = None if mask is None else mask.T[..., None]  # (T, n, 1)
+        there = jnp.ones(x.shape[1::-1], x.dtype) if mask is None else mask.T.astype(x.dtype)  # (T, n)
         x = jnp.swapaxes(x, 0, 1)  # (T, n, C)
         sides: dict[str, Array] = {}
         for number in range(self.layers):
@@ -111,21 +112,16 @@ class Recurrent(SequenceLayer):
             }
             x = jnp.concatenate(list(sides.values()), axis=-1) if self.bidirectional else sides["forward"]
         if self.return_sequences:
-            x = x if there is None else jnp.where(there, x, 0.0)
+            x = x if mask is None else x * there[..., None]
             return jnp.swapaxes(x, 0, 1), state, mask
         ends = [states[0 if SIDES[side] else -1] for side, states in sides.items()]
         return jnp.concatenate(ends, axis=-1), state, None
 
-    def _states(self, params: Params, x: Array, there: Array | None, reverse: bool, watch: Array | None) -> Array:
+    def _states(self, params: Params, x: Array, there: Array, reverse: bool, watch: Array | None) -> Array:
         """The states of one layer in one direction (T, n, m)."""
-        way = Way(self._cell, reverse, self.truncation)
-        if watch is None and has_kernel(way, x, self.units):
-            drive = affine(x, side_by_side(params["weights"]), params["bias"])
-            bias = params.get("recurrent_bias", jnp.zeros(self.units, x.dtype))
-            steps = jnp.ones(x.shape[:2], x.dtype) if there is None else there[..., 0].astype(x.dtype)
-            return recur_by_kernel(way, drive, side_by_side(params["recurrent"]), bias, steps)
-        weights = {name: params[name] for name in ("recurrent", "recurrent_bias") if name in params}
-        return recur(way, drive_of(params, x), weights, there, watch)
+        drive = affine(x, params["weights"], params["bias"])
+        inner = params.get("recurrent_bias", jnp.zeros(self.units, x.dtype))
+        return recur(Way(self._cell, reverse, self.truncation), drive, params["recurrent"], inner, there, watch)
 
     def norms_through_time(
         self, params: Params, x: Array, mask: Mask, upstream: Array, *, train: bool = False, key: Key = None
@@ -149,13 +145,6 @@ class Recurrent(SequenceLayer):
             return Dropout(self.dropout).apply({}, {}, x, train=True, key=key)[0]
         ones = jnp.ones((1, *x.shape[1:]), x.dtype)  # one draw for all steps
         return x * Dropout(self.dropout).apply({}, {}, ones, train=True, key=key)[0]
-
-
-def drive_of(params: Params, x: Array) -> tuple[Array, ...]:
-    """x W + b for each gate."""
-    weights = params["weights"]
-    biases = params["bias"].reshape(len(weights), -1)
-    return tuple(affine(x, weights[k], biases[k]) for k in range(len(weights)))
 
 
 @final
@@ -187,8 +176,8 @@ class RNN(Recurrent):
 
     Padding (see `Masking`) leaves the state as it is, so that the last state is that of the last step that is there.
 
-    Weights, in `layer_1`, ... and there `forward` and `backward`: `weights` W (1, C, m), `recurrent` R (1, m, m) and
-    `bias` b (m,). W begins as Xavier's, R orthogonal, b at 0.
+    Weights, in `layer_1`, ... and there `forward` and `backward`: `weights` W (C, m), `recurrent` R (m, m) and `bias`
+    b (m,). W begins as Xavier's, R orthogonal, b at 0.
 
     Raises
     ------
@@ -234,8 +223,8 @@ class LSTM(Recurrent):
     ----------
     units, layers, bidirectional, return_sequences, dropout, variational, truncation : as those of `RNN`
 
-    Weights, in `layer_1`, ... and there `forward` and `backward`: `weights` W (4, C, m), `recurrent` R (4, m, m) and
-    `bias` b (4 m,), for i, f, g and o. W begins as Xavier's, R orthogonal, b at 0, but at 1 for f.
+    Weights, in `layer_1`, ... and there `forward` and `backward`: `weights` W (C, 4 m), `recurrent` R (m, 4 m) and
+    `bias` b (4 m,), those of i, f, g and o side by side. W begins as Xavier's, R orthogonal, b at 0, but at 1 for f.
 
     Raises
     ------
@@ -274,8 +263,9 @@ class GRU(Recurrent):
     ----------
     units, layers, bidirectional, return_sequences, dropout, variational, truncation : as those of `RNN`
 
-    Weights, in `layer_1`, ... and there `forward` and `backward`: `weights` W (3, C, m), `recurrent` R (3, m, m) and
-    `bias` b (3 m,), for r, z and n; `recurrent_bias` d (m,). W begins as Xavier's, R orthogonal, b and d at 0.
+    Weights, in `layer_1`, ... and there `forward` and `backward`: `weights` W (C, 3 m), `recurrent` R (m, 3 m) and
+    `bias` b (3 m,), those of r, z and n side by side; `recurrent_bias` d (m,). W begins as Xavier's, R orthogonal, b
+    and d at 0.
 
     Raises
     ------

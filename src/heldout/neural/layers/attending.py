@@ -1,0 +1,132 @@
+r"""Scaled dot-product attention, and the same in blocks of keys, exact, with memory linear in the length.
+
+.. math:: s_{ij} = \frac{q_i^T k_j}{\sqrt d} + b_{ij}, \qquad p_{ij} = \frac{e^{s_{ij}}}{\sum_l e^{s_{il}}}, \qquad
+          o_i = \sum_j p_{ij} v_j
+
+In blocks, the largest score m_i of a query and the sum of :math:`e^{s_{ij} - m_i}` are kept up to date while its output
+is summed, each rescaled when a larger score comes (Milakov and Gimelshein 2018, algorithm 3). On the way back the p are
+worked out again, block by block, from :math:`L_i = \log \sum_j e^{s_{ij}}` (Dao and others 2022, appendix B.2). With
+:math:`\delta_i` the gradient by o_i,
+
+.. math::
+    \nabla_{v_j} = \sum_i p_{ij} \delta_i, \qquad
+    \nabla_{s_{ij}} = p_{ij} (\delta_i^T v_j - \delta_i^T o_i), \qquad
+    \nabla_{q_i} = \sum_j \frac{\nabla_{s_{ij}} k_j}{\sqrt d}, \qquad
+    \nabla_{k_j} = \sum_i \frac{\nabla_{s_{ij}} q_i}{\sqrt d}
+
+M. Milakov and N. Gimelshein, Online normalizer calculation for softmax, 2018. M. Rabe and C. Staats, Self-attention
+does not need O(n²) memory, 2021. T. Dao and others, FlashAttention, NeurIPS 2022.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from heldout.neural.layers.base import Array, Mask
+
+NEVER = -1e30  # the score of a pair that does not meet
+TINY = 1e-30  # a sum of no keys
+
+
+class Look(NamedTuple):
+    """Which pairs meet, and how: `causal`, j ≤ i; `alibi`, a penalty of slope · |i - j| for each head; keys a block."""
+
+    causal: bool = False
+    alibi: bool = False
+    block: int | None = None
+
+
+def attend(look: Look, q: Array, k: Array, v: Array, mask: Mask) -> Array:
+    """The outputs (n, H, T, d) for queries (n, H, T, d), keys and values (n, H, S, d) and the keys' mask (n, S).
+
+    A query that meets no key gives 0.
+    """
+    if look.block is not None and k.shape[2] > look.block:
+        return _in_blocks(look, q, k, v, mask)
+    return weights_of(look, q, k, mask) @ v
+
+
+def weights_of(look: Look, q: Array, k: Array, mask: Mask) -> Array:
+    """The p (n, H, T, S)."""
+    scores = _scores(look, q, k, jnp.arange(k.shape[2]), mask)
+    p = jax.nn.softmax(scores, axis=-1)
+    return p if mask is None else jnp.where(scores > NEVER / 2, p, 0.0)  # a query may meet no key
+
+
+def _scores(look: Look, q: Array, k: Array, at: Array, mask: Mask) -> Array:
+    """The scores (n, H, T, S) of keys that stand at the places `at` (S,); `NEVER` for pairs that do not meet."""
+    scores = jnp.einsum("nhtd,nhsd->nhts", q, k) / math.sqrt(q.shape[-1])
+    apart = jnp.arange(q.shape[2])[:, None] - at  # (T, S)
+    if look.alibi:
+        scores = scores - alibi_slopes(q.shape[1], scores.dtype)[:, None, None] * jnp.abs(apart)
+    if look.causal:
+        scores = jnp.where(apart >= 0, scores, NEVER)
+    return scores if mask is None else jnp.where(mask[:, None, None, :], scores, NEVER)
+
+
+def alibi_slopes(heads: int, dtype: Any) -> Array:
+    """2^(-8 h / H) for the heads h = 1, ... H (O. Press, N. Smith and M. Lewis, ICLR 2022, section 3)."""
+    return jnp.exp2(-8.0 * jnp.arange(1, heads + 1, dtype=dtype) / heads)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _in_blocks(look: Look, q: Array, k: Array, v: Array, mask: Mask) -> Array:
+    return _blocks_forward(look, q, k, v, mask)[0]
+
+
+def _blocks_forward(look: Look, q: Array, k: Array, v: Array, mask: Mask) -> tuple[Array, Any]:
+    def step(before: tuple[Array, Array, Array], block: Any) -> tuple[tuple[Array, Array, Array], None]:
+        largest, total, summed = before
+        scores = _scores(look, q, block[0], block[2], block[3])
+        highest = jnp.maximum(largest, scores.max(axis=-1, keepdims=True))
+        raised = jnp.where(scores > NEVER / 2, jnp.exp(scores - highest), 0.0)
+        kept = jnp.exp(largest - highest)
+        return (highest, total * kept + raised.sum(axis=-1, keepdims=True), summed * kept + raised @ block[1]), None
+
+    column = jnp.zeros((*q.shape[:3], 1), q.dtype)
+    start = column + NEVER, column, jnp.zeros((*q.shape[:3], v.shape[-1]), q.dtype)
+    (largest, total, summed), _ = jax.lax.scan(step, start, _blocks(look, k, v, mask))
+    total = jnp.maximum(total, TINY)
+    output = summed / total
+    return output, (q, k, v, mask, output, largest + jnp.log(total))
+
+
+def _blocks_backward(look: Look, kept: Any, upstream: Array) -> tuple[Array, Array, Array, None]:
+    q, k, v, mask, output, logs = kept
+    along = (upstream * output).sum(axis=-1, keepdims=True)
+    scale = 1.0 / math.sqrt(q.shape[-1])
+
+    def step(by_q: Array, block: Any) -> tuple[Array, tuple[Array, Array]]:
+        scores = _scores(look, q, block[0], block[2], block[3])
+        p = jnp.where(scores > NEVER / 2, jnp.exp(scores - logs), 0.0)
+        by_scores = p * (jnp.einsum("nhtd,nhsd->nhts", upstream, block[1]) - along) * scale
+        by_k = jnp.einsum("nhts,nhtd->nhsd", by_scores, q)
+        return by_q + by_scores @ block[0], (by_k, jnp.einsum("nhts,nhtd->nhsd", p, upstream))
+
+    by_q, (by_k, by_v) = jax.lax.scan(step, jnp.zeros_like(q), _blocks(look, k, v, mask))
+    length = k.shape[2]
+    by_k, by_v = (jnp.moveaxis(part, 0, 2).reshape(*k.shape[:2], -1, part.shape[-1]) for part in (by_k, by_v))
+    return by_q, by_k[:, :, :length], by_v[:, :, :length], None
+
+
+_in_blocks.defvjp(_blocks_forward, _blocks_backward)
+
+
+def _blocks(look: Look, k: Array, v: Array, mask: Mask) -> tuple[Array, ...]:
+    """Keys, values, places and masks, block by block; the last one is filled up."""
+    n, heads, length, _ = k.shape
+    size = look.block or length
+    count = -(-length // size)
+    more = count * size - length
+    there = jnp.ones((n, length), bool) if mask is None else mask
+    keys, values = (
+        jnp.moveaxis(jnp.pad(part, ((0, 0), (0, 0), (0, more), (0, 0))).reshape(n, heads, count, size, -1), 2, 0)
+        for part in (k, v)
+    )
+    there = jnp.moveaxis(jnp.pad(there, ((0, 0), (0, more))).reshape(n, count, size), 1, 0)
+    return keys, values, jnp.arange(count * size).reshape(count, size), there
