@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 HELDOUT_LEDGER_DEMO := demo-study/ledger.sqlite
 
-COMPILED := tests/test_train.py docs/backpropagation.md docs/convolutions.md docs/neural.md  # as XLA does it for users
+COMPILED := tests/test_train.py  # as XLA does it for users
 
 .PHONY: demo test test-ends lint docs bench clean
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,15 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent / "
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 collect_ignore_glob = ["docs/*.py", "docs/_build/*", "docs/generated/*", "benchmarks/*"]  # the site's own code
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With HELDOUT_TESTS_SHARE=6 every sixth test, dealt by their names, of which each file has some."""
+    share = int(os.environ.get("HELDOUT_TESTS_SHARE", "1"))
+    dealt = [item for item in items if zlib.crc32(item.nodeid.encode()) % share]
+    if dealt:
+        config.hook.pytest_deselected(items=dealt)
+        items[:] = [item for item in items if zlib.crc32(item.nodeid.encode()) % share == 0]
 
 
 @pytest.fixture(autouse=True)
