@@ -6,15 +6,17 @@ On the CPU they are matrix products, or kernels of our own where those are quick
 from __future__ import annotations
 
 import functools
-from itertools import starmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from heldout.neural.layers.base import Array, Shape
-from heldout.neural.layers.windows import Window, Windows, pad, put_back, seen, total
+from heldout.neural.layers.windows import Windows, counts, pad, put_back, seen, total
+
+if TYPE_CHECKING:
+    from heldout.neural.native.correlation import Unpool
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -89,6 +91,7 @@ spread.defvjp(_spread_kept, _spread_gradients)
 
 
 def by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
+    """The gradient of `correlate` by the weights, from that by its output."""
     found: Array = lax.platform_dependent(
         x,
         delta,
@@ -125,17 +128,50 @@ def has_kernel(windows: Windows, groups: int, x: Array, outputs: Shape, filters:
     return covered and x.shape[0] * outputs[0] * outputs[1] * filters * seen_by_each >= LEAST_PRODUCTS
 
 
+def spread_by_kernel(
+    windows: Windows, lengths: Shape, delta: Array, weights: Array, unpool: Unpool | None = None
+) -> Array:
+    """`spread` by the kernel of `correlate`, with the weights flipped; with `unpool` of a pooled output's `delta`."""
+    from heldout.neural.native.correlation import correlate as by_kernel
+
+    flipped = weights[::-1, ::-1].swapaxes(2, 3)
+    return by_kernel(delta, flipped, zeros_before(_other_way(windows)), lengths, unpool=unpool)[0]
+
+
+def weights_by_kernel(windows: Windows, x: Array, delta: Array, unpool: Unpool | None = None) -> Array:
+    """`by_weights` by a kernel; with `unpool` from the `delta` of a pooled output."""
+    from heldout.neural.native.correlation import weigh
+
+    return weigh(x, delta, sizes(windows), zeros_before(windows), unpool=unpool)
+
+
+def zeros_before(windows: Windows) -> Shape:
+    return tuple(window.before for window in windows)
+
+
+def sizes(windows: Windows) -> Shape:
+    return tuple(window.size for window in windows)
+
+
+def _other_way(windows: Windows) -> Windows:
+    """The windows by which outputs are seen from inputs."""
+    return tuple(
+        window._replace(before=window.size - 1 - window.before, after=window.size - 1 - window.after)
+        for window in windows
+    )
+
+
 def _several(windows: Windows) -> bool:
     return any(window.size > 1 for window in windows)
 
 
 def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
-    outputs = tuple(starmap(Window.places, zip(windows, x.shape[1:-1], strict=True)))
+    outputs = counts(windows, x.shape[1:-1])
     if channels > 1 and filters >= FULL and _several(windows) and has_kernel(windows, groups, x, outputs, filters):
         from heldout.neural.native.correlation import correlate as by_kernel  # Numba is imported where it is needed
 
-        return by_kernel(x, weights, tuple(window.before for window in windows), outputs)[0]
+        return by_kernel(x, weights, zeros_before(windows), outputs)[0]
     parts = _seen(windows, x if channels == 1 else _ready(x))
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
@@ -146,8 +182,7 @@ def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
 
 
 def _seen(windows: Windows, x: Array) -> list[Array]:
-    counts = tuple(starmap(Window.places, zip(windows, x.shape[1:-1], strict=True)))
-    return seen(pad(x, windows), windows, counts)
+    return seen(pad(x, windows), windows, counts(windows, x.shape[1:-1]))
 
 
 def _grouped(x: Array, weights: Array, groups: int) -> Array:
@@ -163,15 +198,8 @@ def _grouped(x: Array, weights: Array, groups: int) -> Array:
 
 def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
-    turned = tuple(
-        window._replace(before=window.size - 1 - window.before, after=window.size - 1 - window.after)
-        for window in windows
-    )
-    if channels >= FULL and _several(windows) and has_kernel(turned, groups, delta, lengths, channels):
-        from heldout.neural.native.correlation import correlate as by_kernel
-
-        flipped = weights[::-1, ::-1].swapaxes(2, 3)
-        return by_kernel(delta, flipped, tuple(window.before for window in turned), lengths)[0]
+    if channels >= FULL and _several(windows) and has_kernel(_other_way(windows), groups, delta, lengths, channels):
+        return spread_by_kernel(windows, lengths, delta, weights)
     delta = _ready(delta)
     if groups == 1:  # one product for all positions of the window
         wide = delta @ weights.reshape(-1, filters).T
@@ -189,20 +217,17 @@ def _turned(weights: Array, groups: int) -> Array:
 
 def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
     if has_kernel(windows, groups, x, delta.shape[1:-1], delta.shape[-1]):
-        from heldout.neural.native.correlation import weigh
-
-        return weigh(x, delta, tuple(window.size for window in windows), tuple(window.before for window in windows))
+        return weights_by_kernel(windows, x, delta)
     x, delta = _ready(x), _ready(delta)
     channels, filters = x.shape[-1] // groups, delta.shape[-1]
-    sizes = tuple(window.size for window in windows)
     deltas = delta.reshape(-1, filters)
     if groups == 1:
         patches = jnp.concatenate(_seen(windows, x), -1)  # those of the forward step: made once
-        return (patches.reshape(len(deltas), -1).T @ deltas).reshape(*sizes, channels, filters)
+        return (patches.reshape(len(deltas), -1).T @ deltas).reshape(*sizes(windows), channels, filters)
     apart = deltas.reshape(-1, groups, filters // groups)
     parts = [part.reshape(-1, groups, channels) for part in _seen(windows, x)]
     found = [jnp.einsum("mgc,mgf->cgf", part, apart) for part in parts]
-    return jnp.stack(found).reshape(*sizes, channels, filters)
+    return jnp.stack(found).reshape(*sizes(windows), channels, filters)
 
 
 # Elsewhere.
@@ -214,6 +239,7 @@ def _numbers(windows: Windows) -> tuple[str, str, str]:
 
 
 def by_xla(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
+    """`correlate` as XLA's own convolution."""
     z: Array = lax.conv_general_dilated(
         x,
         weights,
@@ -239,8 +265,7 @@ def _spread_by_xla(windows: Windows, groups: int, lengths: Shape, delta: Array, 
 
 
 def _weights_by_xla(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
-    sizes = tuple(window.size for window in windows)
-    form = _form((*sizes, x.shape[-1] // groups, delta.shape[-1]), delta.dtype)
+    form = _form((*sizes(windows), x.shape[-1] // groups, delta.shape[-1]), delta.dtype)
     weights: Array
     (weights,) = jax.linear_transpose(lambda weights: by_xla(windows, groups, x, weights), form)(delta)
     return weights

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from itertools import starmap
 
 import jax
 from jax import lax
@@ -17,9 +16,19 @@ from jax import lax
 from heldout.neural.layers.activations import ReLU
 from heldout.neural.layers.base import Array, Layer, Params, Shape
 from heldout.neural.layers.convolution import Conv2D
-from heldout.neural.layers.correlation import FULL, by_weights, by_xla, has_kernel, spread
+from heldout.neural.layers.correlation import (
+    FULL,
+    by_weights,
+    by_xla,
+    has_kernel,
+    sizes,
+    spread,
+    spread_by_kernel,
+    weights_by_kernel,
+    zeros_before,
+)
 from heldout.neural.layers.pooling import MaxPool2D, apart, hand_back, max_and_place
-from heldout.neural.layers.windows import Window, Windows
+from heldout.neural.layers.windows import Windows, counts
 
 
 def how_many(layers: Sequence[Layer], x: Array) -> int:
@@ -50,7 +59,7 @@ def apply_fused(layers: Sequence[Layer], params: Params, x: Array) -> Array:
 
 def _windows(layer: Conv2D, x: Array) -> tuple[Windows, Shape]:
     windows = layer._windows(x.shape[1:-1])
-    return windows, tuple(starmap(Window.places, zip(windows, x.shape[1:-1], strict=True)))
+    return windows, counts(windows, x.shape[1:-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -60,7 +69,7 @@ def correlate_and_pool(windows: Windows, pool: Windows, x: Array, weights: Array
 
 
 def _forward(windows: Windows, pool: Windows, x: Array, weights: Array) -> tuple[Array, tuple[Array, ...]]:
-    outputs = tuple(starmap(Window.places, zip(windows, x.shape[1:-1], strict=True)))
+    outputs = counts(windows, x.shape[1:-1])
     largest, where = lax.platform_dependent(
         x,
         weights,
@@ -73,20 +82,18 @@ def _forward(windows: Windows, pool: Windows, x: Array, weights: Array) -> tuple
 def _by_kernel(windows: Windows, pool: Windows, outputs: Shape, x: Array, weights: Array) -> tuple[Array, Array]:
     from heldout.neural.native.correlation import correlate  # Numba is imported where it is needed
 
-    return correlate(x, weights, _before(windows), outputs, _sizes(pool))
+    return correlate(x, weights, zeros_before(windows), outputs, sizes(pool))
 
 
 def _backward(windows: Windows, pool: Windows, kept: tuple[Array, ...], delta: Array) -> tuple[Array, Array]:
-    outputs = tuple(starmap(Window.places, zip(windows, kept[0].shape[1:-1], strict=True)))
+    outputs = counts(windows, kept[0].shape[1:-1])
 
     def by_kernel(x: Array, weights: Array, where: Array, delta: Array) -> tuple[Array, Array]:
-        from heldout.neural.native.correlation import Unpool, correlate, weigh
+        from heldout.neural.native.correlation import Unpool
 
-        unpool = Unpool(outputs, _sizes(pool), where)
-        turned = tuple(window.size - 1 - window.before for window in windows)
-        flipped = weights[::-1, ::-1].swapaxes(2, 3)
-        by_x, _ = correlate(delta, flipped, turned, x.shape[1:-1], unpool=unpool)
-        return by_x, weigh(x, delta, _sizes(windows), _before(windows), unpool)
+        unpool = Unpool(outputs, sizes(pool), where)
+        by_x = spread_by_kernel(windows, x.shape[1:-1], delta, weights, unpool)
+        return by_x, weights_by_kernel(windows, x, delta, unpool)
 
     def by_layers(x: Array, weights: Array, where: Array, delta: Array) -> tuple[Array, Array]:
         deltas = hand_back(pool, outputs, where, delta)
@@ -97,11 +104,3 @@ def _backward(windows: Windows, pool: Windows, kept: tuple[Array, ...], delta: A
 
 
 correlate_and_pool.defvjp(_forward, _backward)
-
-
-def _sizes(windows: Windows) -> Shape:
-    return tuple(window.size for window in windows)
-
-
-def _before(windows: Windows) -> Shape:
-    return tuple(window.before for window in windows)

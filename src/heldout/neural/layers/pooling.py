@@ -32,6 +32,7 @@ from heldout.neural.layers.windows import (
     Windows,
     as_tuple,
     check_rows,
+    counts,
     pad,
     per_axis,
     places,
@@ -54,11 +55,7 @@ def max_pool(windows: Windows, x: Array) -> Array:
 
 
 def _parts(windows: Windows, x: Array) -> list[Array]:
-    return seen(pad(x, windows, -np.inf), windows, _counts(windows, x))
-
-
-def _counts(windows: Windows, x: Array) -> Shape:
-    return tuple(window.places(length) for window, length in zip(windows, x.shape[1:-1], strict=True))
+    return seen(pad(x, windows, -np.inf), windows, counts(windows, x.shape[1:-1]))
 
 
 def max_and_place(windows: Windows, x: Array) -> tuple[Array, Array]:
@@ -114,12 +111,12 @@ def average_pool(windows: Windows, x: Array, count_padding: bool = True) -> Arra
 
     with m numbers under a window, the zeros of the padding among them or not.
     """
-    parts = seen(pad(x, windows), windows, _counts(windows, x))
+    parts = seen(pad(x, windows), windows, counts(windows, x.shape[1:-1]))
     total = functools.reduce(jnp.add, parts)
     if count_padding or not any(window.before or window.after for window in windows):
         return total / len(parts)
     ones = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
-    return total / functools.reduce(jnp.add, seen(pad(ones, windows), windows, _counts(windows, x)))
+    return total / functools.reduce(jnp.add, seen(pad(ones, windows), windows, counts(windows, x.shape[1:-1])))
 
 
 class Pooling(Layer):

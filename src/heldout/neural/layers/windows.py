@@ -99,10 +99,15 @@ def _missing(window: Window, length: int) -> int:
     return max((-(-length // window.stride) - 1) * window.stride + window.span - length, 0)
 
 
+def counts(windows: Windows, lengths: Shape) -> Shape:
+    """How many places the windows stop at along each axis."""
+    return tuple(window.places(length) for window, length in zip(windows, lengths, strict=True))
+
+
 def places(layer: Layer, windows: Windows, lengths: Shape) -> Shape:
-    """How many places the windows stop at along each axis; InputError, with the arithmetic, where there is none."""
-    counts = tuple(window.places(length) for window, length in zip(windows, lengths, strict=True))
-    for axis, window, length, count in zip(AXES[len(windows)], windows, lengths, counts, strict=True):
+    """`counts`; InputError, with the arithmetic, where there is no place."""
+    found = counts(windows, lengths)
+    for axis, window, length, count in zip(AXES[len(windows)], windows, lengths, found, strict=True):
         if count < 1:
             dilated = f"({window.dilation} * ({window.size} - 1) + 1)"
             span = dilated if window.dilation > 1 else str(window.size)
@@ -111,7 +116,7 @@ def places(layer: Layer, windows: Windows, lengths: Shape) -> Shape:
                 f"{type(layer).__name__} does not fit rows of {axis} {length}: (W - F + 2P) / S + 1 = {sums} = {count} "
                 "and must be 1 or more."
             )
-    return counts
+    return found
 
 
 def check_rows(layer: Layer, in_shape: Shape, axes: int) -> Shape:

@@ -30,7 +30,17 @@ from heldout.neural.native.handler import (
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, compiled_up, multiply_tile, multiply_tile_again, up
+from heldout.neural.native.tiles import (
+    COMPILED,
+    LANES,
+    TALL,
+    WIDE,
+    compiled_up,
+    copy,
+    multiply_tile,
+    multiply_tile_again,
+    up,
+)
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -179,7 +189,7 @@ def _correlate_part(part: int, thread: int, addresses: int) -> None:
         else:
             for i in range(height):
                 for j in range(width):
-                    _copy(
+                    copy(
                         found[(i * row_pixels + j) * padded :],
                         z[((image * height + i) * width + j) * filters :],
                         filters,
@@ -234,13 +244,13 @@ def _place(
     down, beside = pool
     if down * beside == 1 and stride == channels:
         for row in range(height):
-            _copy(x[(image * height + row) * width * channels :], out[row * across * channels :], width * channels)
+            copy(x[(image * height + row) * width * channels :], out[row * across * channels :], width * channels)
         return
     if down * beside == 1:
         for row in range(height):
             for column in range(width):
                 at = ((image * height + row) * width + column) * channels
-                _copy(x[at:], out[(row * across + column) * stride :], channels)
+                copy(x[at:], out[(row * across + column) * stride :], channels)
         return
     for row in range(height // down):
         for column in range(width // beside):
@@ -278,13 +288,6 @@ def _pool(
                         more = (value > most) | ((value != value) & (most == most))
                         largest[f] = value if more else most
                         place[f] = np.uint8(k) if more else place[f]
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _copy(given: Numbers, out: Numbers, count: int) -> None:
-    into = out[:count]
-    for j in range(len(into)):
-        into[j] = given[j]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]

@@ -35,7 +35,7 @@ from heldout.neural.native.handler import (
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, compiled_up, multiply_tile, up
+from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, compiled_up, copy, multiply_tile, up
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -128,13 +128,6 @@ def _multiply(a: Numbers, stride: int, terms: int, panels: Numbers, out: Numbers
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _copy(given: Numbers, out: Numbers, count: int) -> None:
-    into = out[:count]
-    for j in range(len(into)):
-        into[j] = given[j]
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(part: int, thread: int, addresses: int) -> None:
     """Some rows through time. Operands: form, P, U in panels, b, there; results: outputs, kept, room."""
     form = load_word(addresses)
@@ -167,8 +160,8 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
                 else:
                     _gru(units, p, z, inner, keep, h)
             elif kind == LSTM:
-                _copy(c, back[(at * kept + 4) * units :], units)
-            _copy(h, outputs[at * units :], units)
+                copy(c, back[(at * kept + 4) * units :], units)
+            copy(h, outputs[at * units :], units)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -234,7 +227,7 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
             for j in range(units):
                 dh[j] += delta[j] + by[j]
             if there[at] == ZERO:
-                _copy(dh, by, units)
+                copy(dh, by, units)
                 dz[: gates * units] = ZERO
                 out[: gates * units] = ZERO
                 if kind == GRU:
@@ -255,7 +248,7 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
                 h = zeros if begins else outputs[(at + before) * units :]
                 _gru_back(units, keep, h, dh, dz, out, by_q[at * units :], by)
             if kind != GRU:
-                _copy(dz, out, gates * units)
+                copy(dz, out, gates * units)
         _multiply(by_product, across, gates * units, panels, by_state, units, stride)
 
 
