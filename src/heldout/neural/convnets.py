@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -31,6 +30,7 @@ from heldout.neural.layers.base import shape_text
 from heldout.neural.layers.stored import from_json, to_json
 from heldout.neural.learner import NeuralLearner
 from heldout.neural.losses import Loss
+from heldout.neural.parameters import parameters
 from heldout.neural.schedules import Schedule
 from heldout.neural.targets import NeuralClassification, NeuralRegression
 from heldout.neural.train import Plan
@@ -137,15 +137,19 @@ def epochs(n: int) -> int:
     return int(np.clip(round(ROOT_OF_ROWS / math.sqrt(n)), LEAST_EPOCHS, MOST_EPOCHS))
 
 
+@parameters
 class _Images(NeuralLearner):
     """Rows as images, the network as a parameter, augmentation, and layers that are frozen."""
 
-    network: Any
-    augment: Any
-    mixup: Any
-    freeze: Any
-    image_shape: Any
-    _in_shape: tuple[int, ...]
+    network: str | Layer = field(default="plain", kw_only=False)
+    augment: str | Sequence[Augmentation] | None = "auto"
+    mixup: float = 0.0
+    freeze: str | Sequence[str] | None = None
+    image_shape: tuple[int, ...] | None = None
+    learning_rate: str | Schedule = "one_cycle"
+    learning_rate_init: float = 3e-3
+    early_stopping: bool | str = False
+    precision: str = "single"
 
     # Rows
 
@@ -255,12 +259,10 @@ class _Images(NeuralLearner):
     # Files
 
     def _architecture_to_state(self) -> dict[str, Any]:
-        augment = self.augment
-        if augment is not None and not isinstance(augment, str):
-            augment = [to_json(layer) for layer in self._augmentations()]
+        named = self.augment is None or isinstance(self.augment, str)
         return {
             "network": to_json(self.network) if isinstance(self.network, Layer) else self.network,
-            "augment": augment,
+            "augment": self.augment if named else [to_json(layer) for layer in self._augmentations()],
             "mixup": float(self.mixup),
             "freeze": self.freeze if self.freeze is None or isinstance(self.freeze, str) else list(self.freeze),
             "image_shape": None if self.image_shape is None else list(self.image_shape),
@@ -299,6 +301,7 @@ def _layer(state: State, key: str, value: Any) -> Layer:
         state.fail(f"{key!r} is none: {str(error).rstrip('.')}")
 
 
+@parameters
 class ConvNetClassifier(_Images, NeuralClassification):
     r"""A convolutional network for the classes of images.
 
@@ -369,76 +372,8 @@ class ConvNetClassifier(_Images, NeuralClassification):
     (['dense_2'], ['weights'])
     """
 
-    def __init__(
-        self,
-        network: str | Layer = "plain",
-        *,
-        augment: str | Sequence[Augmentation] | None = "auto",
-        mixup: float = 0.0,
-        freeze: str | Sequence[str] | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        loss: str | Loss = "log_loss",
-        class_weight: str | Mapping[Any, float] | None = None,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "one_cycle",
-        learning_rate_init: float = 3e-3,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = False,
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "single",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.network = network
-        self.augment = augment
-        self.mixup = mixup
-        self.freeze = freeze
-        self.image_shape = image_shape
-        self.loss = loss
-        self.class_weight = class_weight
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed
 
-
+@parameters
 class ConvNetRegressor(_Images, NeuralRegression):
     r"""A convolutional network for numbers that images stand for: `ConvNetClassifier` without softmax at the end.
 
@@ -471,70 +406,3 @@ class ConvNetRegressor(_Images, NeuralRegression):
     >>> model.score(images, images.max(axis=(1, 2))) > 0.9
     True
     """
-
-    def __init__(
-        self,
-        network: str | Layer = "plain",
-        *,
-        augment: str | Sequence[Augmentation] | None = "auto",
-        mixup: float = 0.0,
-        freeze: str | Sequence[str] | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        loss: str | Loss = "squared_error",
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "one_cycle",
-        learning_rate_init: float = 3e-3,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = False,
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "single",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.network = network
-        self.augment = augment
-        self.mixup = mixup
-        self.freeze = freeze
-        self.image_shape = image_shape
-        self.loss = loss
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed

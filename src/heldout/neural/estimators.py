@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from heldout.errors import InputError, suggest
@@ -25,8 +25,7 @@ from heldout.neural.layers import (
 from heldout.neural.layers.initialization import INITIALIZATIONS
 from heldout.neural.layers.masking import reads_padding
 from heldout.neural.layers.stored import from_json, to_json
-from heldout.neural.losses import Loss
-from heldout.neural.schedules import Schedule
+from heldout.neural.parameters import parameters
 from heldout.neural.targets import NeuralClassification, NeuralRegression
 
 if TYPE_CHECKING:
@@ -80,15 +79,16 @@ def perceptron(
     return Sequential(*layers, Dense(outputs, initialization=last))
 
 
+@parameters
 class _Perceptron:
     """The hidden layers as parameters, and the weights by scikit-learn's names."""
 
-    hidden_layer_sizes: Any
-    activation: Any
-    dropout: Any
-    batch_norm: Any
-    initialization: Any
-    params_: Any
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    initialization: str = "auto"
+    params_: Any = field(init=False)
 
     def _architecture(self) -> Layer:
         return perceptron(
@@ -142,10 +142,11 @@ def _dense(params: dict[str, Any]) -> list[dict[str, Any]]:
     return [params[name] for name in names]
 
 
+@parameters
 class _AnyNetwork:
     """The network as a parameter."""
 
-    network: Any
+    network: Layer | None = field(default=None, kw_only=False)
 
     def _architecture(self) -> Layer:
         if self.network is None:
@@ -173,6 +174,7 @@ class _AnyNetwork:
             state.fail(f"'network' is none: {str(error).rstrip('.')}")
 
 
+@parameters
 class MLPClassifier(_Perceptron, NeuralClassification):
     r"""A multilayer perceptron for classes: layers of weighted sums and activations, softmax at the end.
 
@@ -286,76 +288,8 @@ class MLPClassifier(_Perceptron, NeuralClassification):
     0
     """
 
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str = "relu",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        initialization: str = "auto",
-        loss: str | Loss = "log_loss",
-        class_weight: str | Mapping[Any, float] | None = None,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "constant",
-        learning_rate_init: float = 1e-3,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "auto",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.initialization = initialization
-        self.loss = loss
-        self.class_weight = class_weight
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed
 
-
+@parameters
 class MLPRegressor(_Perceptron, NeuralRegression):
     r"""A multilayer perceptron for numbers: layers of weighted sums and activations, the last one without.
 
@@ -398,74 +332,8 @@ class MLPRegressor(_Perceptron, NeuralRegression):
     True
     """
 
-    def __init__(
-        self,
-        *,
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str = "relu",
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        initialization: str = "auto",
-        loss: str | Loss = "squared_error",
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "constant",
-        learning_rate_init: float = 1e-3,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "auto",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.initialization = initialization
-        self.loss = loss
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed
 
-
+@parameters
 class NeuralClassifier(_AnyNetwork, NeuralClassification):
     r"""Any network of layers as a classifier: its outputs are scores, the loss applies softmax to them.
 
@@ -501,68 +369,8 @@ class NeuralClassifier(_AnyNetwork, NeuralClassification):
     True
     """
 
-    def __init__(
-        self,
-        network: Layer | None = None,
-        *,
-        loss: str | Loss = "log_loss",
-        class_weight: str | Mapping[Any, float] | None = None,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "constant",
-        learning_rate_init: float = 1e-3,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "auto",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.network = network
-        self.loss = loss
-        self.class_weight = class_weight
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed
 
-
+@parameters
 class NeuralRegressor(_AnyNetwork, NeuralRegression):
     r"""Any network of layers as a regressor: its outputs are the standardised targets.
 
@@ -596,62 +404,3 @@ class NeuralRegressor(_AnyNetwork, NeuralRegression):
     >>> model.score(X, X[:, 0] ** 2) > 0.9
     True
     """
-
-    def __init__(
-        self,
-        network: Layer | None = None,
-        *,
-        loss: str | Loss = "squared_error",
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "constant",
-        learning_rate_init: float = 1e-3,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "auto",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.network = network
-        self.loss = loss
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed

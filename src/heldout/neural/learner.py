@@ -22,6 +22,7 @@ from heldout.neural.layers.masking import check_padding
 from heldout.neural.layers.stored import as_numpy, from_json, to_json, weights_from_state
 from heldout.neural.losses import Loss
 from heldout.neural.optimizers import OPTIMIZERS, Optimizer
+from heldout.neural.parameters import Training
 from heldout.neural.program import Carried, Rows, Scaling, block_rows, memory_of, outputs_of
 from heldout.neural.schedules import SCHEDULES, schedule_of
 from heldout.neural.source import chosen
@@ -38,34 +39,8 @@ MAX_ITER, PATIENCE = 200, 10  # epochs, where "auto" is asked for
 LEAST_BUCKET = 8  # rows that are predicted are filled up to a power of two, so that few shapes are compiled
 
 
-class NeuralLearner(BaseEstimator):  # type: ignore[misc]
+class NeuralLearner(Training, BaseEstimator):  # type: ignore[misc]
     """What classifiers and regressors share. Subclasses say what the targets are."""
-
-    solver: Any
-    alpha: Any
-    l1: Any
-    weight_decay: Any
-    clip_norm: Any
-    momentum: Any
-    beta_1: Any
-    beta_2: Any
-    epsilon: Any
-    batch_size: Any
-    learning_rate: Any
-    learning_rate_init: Any
-    max_iter: Any
-    tol: Any
-    n_iter_no_change: Any
-    early_stopping: Any
-    validation_fraction: Any
-    standardise: Any
-    precision: Any
-    device: Any
-    chunk_rows: Any
-    checkpoint: Any
-    warm_start: Any
-    verbose: Any
-    seed: Any
 
     network_: Layer
     params_: Any

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -27,7 +25,7 @@ from heldout.neural.layers import (
 from heldout.neural.layers.base import shape_text
 from heldout.neural.layers.recurrent import Recurrent
 from heldout.neural.learner import NeuralLearner
-from heldout.neural.losses import Loss
+from heldout.neural.parameters import parameters
 from heldout.neural.schedules import Schedule
 from heldout.neural.targets import NeuralClassification, NeuralRegression
 
@@ -79,16 +77,21 @@ def epochs(n: int) -> int:
     return int(np.clip(round(ROOT_OF_ROWS / math.sqrt(n)), LEAST_EPOCHS, MOST_EPOCHS))
 
 
+@parameters
 class _Series(NeuralLearner):
     """Rows as series, padding as NaN, and the recurrent network's parameters."""
 
-    cell: Any
-    units: Any
-    layers: Any
-    bidirectional: Any
-    pooling: Any
-    dropout: Any
-    _in_shape: tuple[int, ...]
+    cell: str = "gru"
+    units: int = 32
+    layers: int = 1
+    bidirectional: bool = True
+    pooling: str = "all"
+    dropout: float = 0.0
+    clip_norm: float | None = 1.0
+    learning_rate: str | Schedule = "one_cycle"
+    learning_rate_init: float = 1e-2
+    early_stopping: bool | str = False
+    precision: str = "single"
 
     @property
     def _padded(self) -> bool:
@@ -144,6 +147,7 @@ class _Series(NeuralLearner):
 PARAMETERS = ("cell", "units", "layers", "bidirectional", "pooling", "dropout")
 
 
+@parameters
 class RecurrentClassifier(_Series, NeuralClassification):
     r"""A recurrent network for the classes of series: its states at all steps, or the last, become scores.
 
@@ -206,78 +210,8 @@ class RecurrentClassifier(_Series, NeuralClassification):
     True
     """
 
-    def __init__(
-        self,
-        *,
-        cell: str = "gru",
-        units: int = 32,
-        layers: int = 1,
-        bidirectional: bool = True,
-        pooling: str = "all",
-        dropout: float = 0.0,
-        loss: str | Loss = "log_loss",
-        class_weight: str | Mapping[Any, float] | None = None,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = 1.0,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "one_cycle",
-        learning_rate_init: float = 1e-2,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = False,
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "single",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.cell = cell
-        self.units = units
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.dropout = dropout
-        self.loss = loss
-        self.class_weight = class_weight
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed
 
-
+@parameters
 class RecurrentRegressor(_Series, NeuralRegression):
     r"""A recurrent network for numbers that belong to series: `RecurrentClassifier` without softmax at the end.
 
@@ -310,72 +244,3 @@ class RecurrentRegressor(_Series, NeuralRegression):
     >>> model.score(X, X.max(axis=1)) > 0.9
     True
     """
-
-    def __init__(
-        self,
-        *,
-        cell: str = "gru",
-        units: int = 32,
-        layers: int = 1,
-        bidirectional: bool = True,
-        pooling: str = "all",
-        dropout: float = 0.0,
-        loss: str | Loss = "squared_error",
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        l1: float = 0.0,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = 1.0,
-        momentum: float = 0.9,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        batch_size: int | str = "auto",
-        learning_rate: str | Schedule = "one_cycle",
-        learning_rate_init: float = 1e-2,
-        max_iter: int | str = "auto",
-        tol: float = 1e-4,
-        n_iter_no_change: int | str = "auto",
-        early_stopping: bool | str = False,
-        validation_fraction: float | str = "auto",
-        standardise: bool | str = "auto",
-        precision: str = "single",
-        device: str | None = None,
-        chunk_rows: int | None = None,
-        checkpoint: str | Path | None = None,
-        warm_start: bool = False,
-        verbose: bool = False,
-        seed: int = 0,
-    ) -> None:
-        self.cell = cell
-        self.units = units
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.pooling = pooling
-        self.dropout = dropout
-        self.loss = loss
-        self.solver = solver
-        self.alpha = alpha
-        self.l1 = l1
-        self.weight_decay = weight_decay
-        self.clip_norm = clip_norm
-        self.momentum = momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.standardise = standardise
-        self.precision = precision
-        self.device = device
-        self.chunk_rows = chunk_rows
-        self.checkpoint = checkpoint
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.seed = seed

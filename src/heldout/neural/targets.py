@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,6 +26,7 @@ from heldout.linear.states import (
 )
 from heldout.neural.learner import NeuralLearner
 from heldout.neural.losses import CrossEntropy, Hinge, Logistic, Loss, loss_of
+from heldout.neural.parameters import parameters
 from heldout.neural.stored import loss_from_state, loss_to_json
 from heldout.neural.train import Callback
 
@@ -42,11 +43,12 @@ def _has_probabilities(learner: NeuralClassification) -> bool:
     return not (learner.loss == "hinge" or isinstance(learner.loss, Hinge))
 
 
+@parameters
 class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc]
     """Class labels as targets: one of them a row, or several yes-or-no labels."""
 
-    loss: Any
-    class_weight: Any
+    loss: str | Loss = "log_loss"
+    class_weight: str | Mapping[Any, float] | None = None
 
     @property
     def _metric(self) -> str:
@@ -230,10 +232,11 @@ class NeuralClassification(ClassifierMixin, NeuralLearner):  # type: ignore[misc
         self.classes_ = labels_from_state(state, at_least=1 if self.multilabel_ else 2)
 
 
+@parameters
 class NeuralRegression(RegressorMixin, NeuralLearner):  # type: ignore[misc]
     """Numbers as targets, one or several a row."""
 
-    loss: Any
+    loss: str | Loss = "squared_error"
 
     @property
     def _metric(self) -> str:
