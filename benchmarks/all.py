@@ -1,4 +1,8 @@
-"""Every benchmark, one after the other; then docs/benchmarks.md is written from their JSON."""
+"""Every benchmark, one after the other; then docs/benchmarks.md is written from their JSON.
+
+python benchmarks/all.py [--quick]    measure, and write the page
+python benchmarks/all.py --page       write the page of what is measured already
+"""
 
 from __future__ import annotations
 
@@ -40,10 +44,11 @@ def page(results: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     RESULTS.mkdir(exist_ok=True)
-    for family in FAMILIES:
+    for family in () if "--page" in sys.argv else FAMILIES:
         command = [sys.executable, str(HERE / f"{family}.py"), "--json", str(RESULTS / f"{family}.json"), *sys.argv[1:]]
         subprocess.run(command, check=True)
-    found = [json.loads((RESULTS / f"{family}.json").read_text()) for family in FAMILIES]
+    files = [RESULTS / f"{family}.json" for family in FAMILIES]
+    found = [json.loads(file.read_text()) for file in files if file.exists()]
     PAGE.write_text(page(found))
     print(f"\nWrote {PAGE}")
 

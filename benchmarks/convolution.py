@@ -29,7 +29,7 @@ Epochs = tuple[list[float], Callable[[Any], Any]]  # seconds of each, and predic
 
 ABOUT_ALL = (
     "Seconds of an epoch of 3,200 images in batches of 64 with Adam, after the first, which compiles; of predictions of"
-    " 10,000 images; of whole fits that are meant to be good (on a machine that others used too). GFLOP/s are those of"
+    " 10,000 images; of whole fits that are meant to be good. GFLOP/s are those of"
     " the products, beside those of a product of two matrices of 2,048 in the same process."
 )
 ABOUT = {
