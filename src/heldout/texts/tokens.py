@@ -6,10 +6,11 @@ behind the last, `size`, for padding.
 
 from __future__ import annotations
 
+import codecs
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -47,9 +48,13 @@ class Tokens(ABC):
     def encode(self, text: str) -> Codes:
         """The codes of a text (T,), int32."""
 
-    @abstractmethod
     def decode(self, codes: Sequence[int] | Codes) -> str:
         """The text that has these codes."""
+        return "".join(self.streamed([codes]))
+
+    @abstractmethod
+    def streamed(self, pieces: Iterable[Sequence[int] | Codes]) -> Iterator[str]:
+        """The same text, piece by piece as the codes come."""
 
     @abstractmethod
     def to_state(self) -> dict[str, Any]:
@@ -84,8 +89,11 @@ class Bytes(Tokens):
     def encode(self, text: str) -> Codes:
         return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int32)
 
-    def decode(self, codes: Sequence[int] | Codes) -> str:
-        return bytes(np.asarray(codes, dtype=np.uint8)).decode("utf-8", "replace")
+    def streamed(self, pieces: Iterable[Sequence[int] | Codes]) -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for codes in pieces:
+            yield decoder.decode(np.asarray(codes, dtype=np.uint8).tobytes())
+        yield decoder.decode(b"", final=True)
 
     def to_state(self) -> dict[str, Any]:
         return {}
@@ -125,9 +133,10 @@ class Characters(Tokens):
         points = _points(text)
         return np.where(points < len(self._codes), self._codes[np.minimum(points, len(self._codes) - 1)], UNKNOWN)
 
-    def decode(self, codes: Sequence[int] | Codes) -> str:
+    def streamed(self, pieces: Iterable[Sequence[int] | Codes]) -> Iterator[str]:
         shown = MARK + self.characters
-        return "".join([shown[code] for code in codes])
+        for codes in pieces:
+            yield "".join([shown[code] for code in codes])
 
     @cached_property
     def _codes(self) -> Codes:
@@ -206,16 +215,17 @@ class Words(Tokens):
     def encode(self, text: str) -> Codes:
         return np.array([self._codes.get(word, UNKNOWN) for word in self.split(text)], np.int32)
 
-    def decode(self, codes: Sequence[int] | Codes) -> str:
-        parts: list[str] = []
-        after_word = False
-        for code in codes:
-            word = self.words[code - 1] if code else MARK
-            is_word = not code or _is_word(word)
-            parts += [" "] if (is_word and after_word if self.spaces else parts) else []
-            parts.append(word)
-            after_word = is_word
-        return "".join(parts)
+    def streamed(self, pieces: Iterable[Sequence[int] | Codes]) -> Iterator[str]:
+        begun = after_word = False
+        for codes in pieces:
+            parts: list[str] = []
+            for code in codes:
+                word = self.words[code - 1] if code else MARK
+                is_word = not code or _is_word(word)
+                parts += [" "] if (is_word and after_word if self.spaces else begun) else []
+                parts.append(word)
+                begun, after_word = True, is_word
+            yield "".join(parts)
 
     @cached_property
     def _codes(self) -> dict[str, int]:
