@@ -132,6 +132,10 @@ def checkpoint() -> Any:
     return Checkpoint("digest", numbers, history, [np.ones((2, 3), np.float32)], [np.zeros(3)])
 
 
+def tokens(kind: str) -> Any:
+    return resolve(kind).learn(["the cat, the dog"])
+
+
 EXAMPLES: dict[str, Callable[[], Any]] = {
     "Model": lambda: model("SoftmaxClassifier", "sold"),
     "Problem": lambda: problem("price"),
@@ -173,6 +177,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "ConvNetRegressor": lambda: learner("ConvNetRegressor"),
     "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,
+    **{kind: functools.partial(tokens, kind) for kind in ("Characters", "Bytes", "Words")},
 }
 
 
@@ -189,6 +194,8 @@ def use(obj: Any) -> Any:
         return [*answers, obj.predict_proba(X)] if hasattr(obj, "predict_proba") else answers
     if hasattr(obj, "transform"):
         return obj.transform(features)
+    if hasattr(obj, "encode"):
+        return obj.encode("the dog, é\n")
     return repr(obj)
 
 

@@ -20,6 +20,9 @@ CLASSES: dict[str, str] = {
     "Strings": "heldout.data.blocks:Strings",
     "Part": "heldout.seal:Part",
     "Split": "heldout.split:Split",
+    "Characters": "heldout.texts.tokens:Characters",
+    "Bytes": "heldout.texts.tokens:Bytes",
+    "Words": "heldout.texts.tokens:Words",
     "Checkpoint": "heldout.neural.checkpoint:Checkpoint",
     **{entry.name: entry.path for entry in LEARNERS.values()},
 }
