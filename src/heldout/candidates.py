@@ -47,8 +47,7 @@ def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
     trivial = baseline.load()(**_trivial_parameters(problem.criterion, problem.task))
     first = Candidate(baseline.name, baseline.title, trivial, baseline=True)
     if learners is None:
-        suited = [e for e in LEARNERS.values() if problem.task in e.tasks and not e.baseline]
-        chosen = [e for e in suited if (e.tried if problem.image is None else e.images)]
+        chosen = [e for e in LEARNERS.values() if problem.task in e.tasks and problem.form in e.tried]
         return [first, *(Candidate(e.name, e.title, e.load()()) for e in chosen)]
     named = learners.items() if isinstance(learners, Mapping) else [(None, item) for item in _as_list(learners)]
     asked = [_candidate(name, item, problem) for name, item in named]

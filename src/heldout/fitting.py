@@ -106,7 +106,7 @@ def too_large(candidate: Candidate, rows: Rows) -> str:
 def takes_images(estimator: Any) -> bool:
     """Whether it takes images in their shape (n, height, width, channels), and not as columns of pixels."""
     entry = entry_of(estimator)
-    return entry is not None and entry.shaped
+    return entry is not None and entry.takes == "images"
 
 
 def images_for(estimator: Any, X: Array, encoder: Encoder) -> Array:

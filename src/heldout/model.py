@@ -136,7 +136,7 @@ class Model:
         shape = None if image is None else tuple(image.parse["shape"])
         if shape != self.encoder.image_shape_:
             state.fail("its encoder is made for other images")
-        if shape is not None and entry.shaped:
+        if shape is not None and entry.takes == "images":
             if tuple(self.estimator.in_shape_) != shape:
                 state.fail("its learner is made for images of another shape")
         elif self.encoder.n_features_out_ != self.estimator.n_features_in_:

@@ -11,6 +11,10 @@ from typing import Any
 
 REGRESSION = frozenset({"regression"})
 CLASSIFICATION = frozenset({"binary", "multiclass"})
+TABLES = frozenset({"table"})
+EVERYWHERE = frozenset({"table", "images"})
+IMAGES = frozenset({"images"})
+NOWHERE: frozenset[str] = frozenset()  # where it is not named
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,8 @@ class Entry:
     tasks: frozenset[str]
     module: str  # below heldout; the class is called as the entry
     baseline: bool = False
-    tried: bool = True  # by a study of a table that was not told which learners to try
-    images: bool = False  # tried by a study of images
-    shaped: bool = False  # takes images as (n, height, width, channels); others take their pixels as columns
+    tried: frozenset[str] = NOWHERE  # the forms of rows whose studies try it without being told (`Problem.form`)
+    takes: str = "matrix"  # or "images": (n, height, width, channels); others take their pixels as columns
 
     @property
     def path(self) -> str:
@@ -46,72 +49,53 @@ LEARNERS: dict[str, Entry] = {
     for entry in (
         Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True),
         Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
-        Entry("LinearRegression", "Linear regression (least squares)", REGRESSION, "linear.squares.regression"),
         Entry(
-            "PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial", tried=False
+            "LinearRegression",
+            "Linear regression (least squares)",
+            REGRESSION,
+            "linear.squares.regression",
+            tried=TABLES,
         ),
-        Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge", images=True),
-        Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.lasso"),
-        Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.lasso", tried=False),
-        Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood.estimator", tried=False),
-        Entry("MarginClassifier", "Margin classifier", CLASSIFICATION, "linear.margin.classifier", tried=False),
+        Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial"),
+        Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge", tried=EVERYWHERE),
+        Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.lasso", tried=TABLES),
+        Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.lasso"),
+        Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood.estimator"),
+        Entry("MarginClassifier", "Margin classifier", CLASSIFICATION, "linear.margin.classifier"),
         Entry(
             "SoftmaxClassifier",
             "Softmax classifier (cross-entropy, L2)",
             CLASSIFICATION,
             "linear.softmax.classifier",
-            images=True,
+            tried=EVERYWHERE,
         ),
-        Entry("OneVsOneClassifier", "One-vs-one", CLASSIFICATION, "multiclass.one_vs_one", tried=False),
-        Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest", tried=False),
-        Entry("DecisionTreeRegressor", "Decision tree", REGRESSION, "trees.tree", tried=False),
-        Entry("DecisionTreeClassifier", "Decision tree", CLASSIFICATION, "trees.tree", tried=False),
-        Entry("RandomForestRegressor", "Random forest", REGRESSION, "trees.forest", tried=False, images=True),
-        Entry("RandomForestClassifier", "Random forest", CLASSIFICATION, "trees.forest", tried=False, images=True),
-        Entry("RandomSubspaceRegressor", "Random subspaces", REGRESSION, "ensemble.estimators", tried=False),
-        Entry("RandomSubspaceClassifier", "Random subspaces", CLASSIFICATION, "ensemble.estimators", tried=False),
-        Entry("BaggingRegressor", "Bagging", REGRESSION, "ensemble.estimators", tried=False),
-        Entry("BaggingClassifier", "Bagging", CLASSIFICATION, "ensemble.estimators", tried=False),
-        Entry(
-            "NearestNeighborsRegressor",
-            "Nearest neighbours",
-            REGRESSION,
-            "neighbors.estimators",
-            tried=False,
-            images=True,
-        ),
-        Entry(
-            "NearestNeighborsClassifier",
-            "Nearest neighbours",
-            CLASSIFICATION,
-            "neighbors.estimators",
-            tried=False,
-            images=True,
-        ),
-        Entry("MLPRegressor", "Multilayer perceptron", REGRESSION, "neural.estimators", tried=False, images=True),
-        Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=False, images=True),
-        Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", tried=False, shaped=True),
-        Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", tried=False, shaped=True),
-        Entry(
-            "ConvNetRegressor",
-            "Convolutional network",
-            REGRESSION,
-            "neural.convnets",
-            tried=False,
-            images=True,
-            shaped=True,
-        ),
+        Entry("OneVsOneClassifier", "One-vs-one", CLASSIFICATION, "multiclass.one_vs_one"),
+        Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest"),
+        Entry("DecisionTreeRegressor", "Decision tree", REGRESSION, "trees.tree"),
+        Entry("DecisionTreeClassifier", "Decision tree", CLASSIFICATION, "trees.tree"),
+        Entry("RandomForestRegressor", "Random forest", REGRESSION, "trees.forest", tried=IMAGES),
+        Entry("RandomForestClassifier", "Random forest", CLASSIFICATION, "trees.forest", tried=IMAGES),
+        Entry("RandomSubspaceRegressor", "Random subspaces", REGRESSION, "ensemble.estimators"),
+        Entry("RandomSubspaceClassifier", "Random subspaces", CLASSIFICATION, "ensemble.estimators"),
+        Entry("BaggingRegressor", "Bagging", REGRESSION, "ensemble.estimators"),
+        Entry("BaggingClassifier", "Bagging", CLASSIFICATION, "ensemble.estimators"),
+        Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=IMAGES),
+        Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=IMAGES),
+        Entry("MLPRegressor", "Multilayer perceptron", REGRESSION, "neural.estimators", tried=IMAGES),
+        Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=IMAGES),
+        Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", takes="images"),
+        Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", takes="images"),
+        Entry("ConvNetRegressor", "Convolutional network", REGRESSION, "neural.convnets", tried=IMAGES, takes="images"),
         Entry(
             "ConvNetClassifier",
             "Convolutional network",
             CLASSIFICATION,
             "neural.convnets",
-            tried=False,
-            images=True,
-            shaped=True,
+            tried=IMAGES,
+            takes="images",
         ),
-        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series", tried=False),
-        Entry("RecurrentClassifier", "Recurrent network", CLASSIFICATION, "neural.series", tried=False),
+        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series"),
+        Entry("RecurrentClassifier", "Recurrent network", CLASSIFICATION, "neural.series"),
     )
 }
 

@@ -170,6 +170,11 @@ class Problem:
         return self.classes[-1] if self.task == "binary" and self.classes else None
 
     @property
+    def form(self) -> str:
+        """What its rows are: "table" or "images"."""
+        return "table" if self.image is None else "images"
+
+    @property
     def image(self) -> Column | None:
         """The column of images that learners see, or None where they see a table."""
         return next((item for item in self.columns if item.kind == "image" and item.name in self.features), None)
