@@ -98,22 +98,21 @@ def test_a_study_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(heldout.study, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Study(tmp_path / "t.csv", "y", folder=tmp_path / "s").fit()
+        Study(tmp_path / "t.csv", "y", learners=["SoftmaxClassifier"], folder=tmp_path / "s").fit()
     halfway = Study.load(tmp_path / "s")
     assert [entry["learner"] for entry in halfway.leaderboard] == ["BaselineClassifier"]
     monkeypatch.setattr(heldout.study, "fit", lambda *given: calls.append("again " + given[0].name) or real(*given))
     (tmp_path / "t.csv").unlink()  # a study goes on without its source
     whole = Study.load(tmp_path / "s").fit()
     assert calls == ["BaselineClassifier", "SoftmaxClassifier", "again SoftmaxClassifier"]
-    straight = Study(labels(), "y").fit()
+    straight = Study(labels(), "y", learners=["SoftmaxClassifier"]).fit()
     assert whole.leaderboard[0]["validation"] == straight.leaderboard[0]["validation"]
     assert [f.message for f in whole.findings] == [f.message for f in straight.findings]
 
 
 def test_a_time_limit_skips_what_would_begin_too_late(tmp_path: Path) -> None:
     study = Study(labels(), "y", time_limit=0.0, folder=tmp_path / "s").fit()
-    skipped = study.leaderboard[-1]
-    assert (skipped["learner"], skipped["status"]) == ("SoftmaxClassifier", "skipped")
+    assert {entry["status"] for entry in study.leaderboard[1:]} == {"skipped"}
     later = Study.load(tmp_path / "s")
     later.time_limit = None
     assert later.fit().leaderboard[0]["status"] == "fitted"
