@@ -14,21 +14,26 @@ from heldout.neural.layers.fusion import apply_fused
 from heldout.neural.layers.windows import Window
 from heldout.neural.native import correlation as native
 
-# Images, rows, columns, channels, filters, rows and columns of the kernel, zeros above and left, below and right.
+# Images, rows, columns, channels, filters, rows and columns of the kernel, zeros above and left, below and right,
+# rows and columns from one place to the next.
 CASES = [
-    (5, 14, 14, 32, 64, (3, 3), (1, 1), (1, 1)),
-    (17, 9, 13, 16, 33, (3, 5), (1, 2), (1, 2)),
-    (2, 8, 7, 17, 16, (2, 4), (0, 3), (1, 0)),
-    (3, 12, 10, 20, 40, (3, 3), (0, 0), (0, 0)),
-    (1, 6, 6, 16, 16, (5, 1), (4, 0), (0, 0)),
-    (40, 7, 8, 3, 6, (3, 3), (1, 1), (1, 1)),
+    (5, 14, 14, 32, 64, (3, 3), (1, 1), (1, 1), (1, 1)),
+    (17, 9, 13, 16, 33, (3, 5), (1, 2), (1, 2), (1, 1)),
+    (2, 8, 7, 17, 16, (2, 4), (0, 3), (1, 0), (1, 1)),
+    (1, 6, 6, 16, 16, (5, 1), (4, 0), (0, 0), (1, 1)),
+    (40, 7, 8, 3, 6, (3, 3), (1, 1), (1, 1), (1, 1)),
+    (3, 16, 18, 5, 48, (3, 3), (0, 1), (1, 1), (2, 2)),
+    (2, 20, 31, 7, 16, (4, 3), (1, 2), (0, 1), (2, 3)),
+    (2, 14, 16, 16, 8, (1, 1), (0, 0), (0, 0), (2, 2)),
 ]
 
 
 def settings(case: tuple) -> tuple[tuple[Window, Window], jax.Array, jax.Array, jax.Array]:
-    n, height, width, channels, filters, kernel, before, after = case
+    n, height, width, channels, filters, kernel, before, after, steps = case
     rng = np.random.default_rng(0)
-    windows = tuple(Window(size, 1, 1, low, high) for size, low, high in zip(kernel, before, after, strict=True))
+    windows = tuple(
+        Window(size, step, 1, low, high) for size, step, low, high in zip(kernel, steps, before, after, strict=True)
+    )
     x = jnp.asarray(rng.normal(size=(n, height, width, channels)).astype(np.float32))
     weights = jnp.asarray(rng.normal(size=(*kernel, channels, filters)).astype(np.float32))
     places = (windows[0].places(height), windows[1].places(width))
@@ -43,21 +48,27 @@ def assert_close(found: jax.Array, wanted: jax.Array) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_same_as_xla(case: tuple) -> None:
     windows, x, weights, delta = settings(case)
-    before = tuple(window.before for window in windows)
+    before, steps = (tuple(getattr(window, name) for window in windows) for name in ("before", "stride"))
     z, pull = jax.vjp(lambda x, weights: correlation.by_xla(windows, 1, x, weights), x, weights)
     by_x, by_weights = pull(delta)
-    assert_close(jax.jit(lambda x, w: native.correlate(x, w, before, z.shape[1:3])[0])(x, weights), z)
-    assert_close(jax.jit(lambda x, d: native.weigh(x, d, weights.shape[:2], before))(x, delta), by_weights)
-    turned = tuple(window.size - 1 - window.before for window in windows)
-    flipped = weights[::-1, ::-1].swapaxes(2, 3)
-    assert_close(jax.jit(lambda d, w: native.correlate(d, w, turned, x.shape[1:3])[0])(delta, flipped), by_x)
+
+    @jax.jit
+    def found(x: jax.Array, weights: jax.Array, delta: jax.Array) -> tuple[jax.Array, ...]:
+        return (
+            native.correlate(x, weights, before, z.shape[1:3], steps=steps)[0],
+            correlation.spread_by_kernel(windows, x.shape[1:3], delta, weights),
+            native.weigh(x, delta, weights.shape[:2], before, steps=steps)[0],
+        )
+
+    for a, b in zip(found(x, weights, delta), (z, by_x, by_weights), strict=True):
+        assert_close(a, b)
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels are called however little there is to do; which of them were."""
     names: list[str] = []
-    for name in ("correlate", "weigh"):
+    for name in ("correlate", "weigh", "spread"):
 
         def noted(*given: object, name: str = name, own: object = getattr(native, name), **named: object) -> jax.Array:
             names.append(name)
@@ -132,11 +143,10 @@ def test_what_they_do_not_know_goes_the_other_way(called: list[str]) -> None:
         jax.eval_shape(applied, jnp.ones((2, 8, 8, 16)))
 
     for layer in (
-        Conv2D(16, 3, stride=2),
         Conv2D(16, 3, dilation=2),
         Conv2D(16, 3, groups=2),
         Conv2D(16, 1),
-        Conv2D(4, 3),
+        Conv2D(3, 3),
         Conv2D(16, 5),
         Conv2D(16, 3, padding=((3, 3), (0, 0))),
     ):

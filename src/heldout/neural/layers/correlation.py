@@ -110,17 +110,17 @@ def _ready(x: Array) -> Array:
     return made
 
 
-LEAST_PRODUCTS = 10**7  # of two numbers, from which a kernel of our own is called
-LEAST_WIDTH = 6  # of outputs: in narrower ones it works out too many that are thrown away
-FULL = 16  # filters: with fewer, its tiles are half empty
+LEAST_PRODUCTS = 10**6  # of two numbers, from which a kernel of our own is called
+LEAST_WIDTH = 5  # of outputs: in narrower ones it works out too many that are thrown away
+LEAST_FILTERS = 4  # with fewer, its tiles are nearly empty
 
 
 def has_kernel(windows: Windows, groups: int, x: Array, outputs: Shape, filters: int) -> bool:
     """Whether there is a kernel of our own for windows that see `x` (n, ..., C) from places in `outputs`, (n, ..., F).
 
-    There is for two axes, single precision, strides and dilations of 1, and no more zeros than a window covers.
+    There is for two axes, single precision, dilations of 1, and no more zeros than a window covers.
     """
-    plain = all(window.stride == window.dilation == 1 for window in windows)
+    plain = all(window.dilation == 1 for window in windows)
     if len(windows) != 2 or groups > 1 or x.dtype != jnp.float32 or not plain or outputs[1] < LEAST_WIDTH:
         return False
     covered = all(0 <= zeros < window.size for window in windows for zeros in (window.before, window.after))
@@ -131,18 +131,16 @@ def has_kernel(windows: Windows, groups: int, x: Array, outputs: Shape, filters:
 def spread_by_kernel(
     windows: Windows, lengths: Shape, delta: Array, weights: Array, unpool: Unpool | None = None
 ) -> Array:
-    """`spread` by the kernel of `correlate`, with the weights flipped; with `unpool` of a pooled output's `delta`."""
-    from heldout.neural.native.correlation import correlate as by_kernel
+    """`spread` by a kernel: that of `correlate` with flipped weights where windows stop everywhere.
 
+    With `unpool` of a pooled output's `delta`; windows then do stop everywhere.
+    """
+    from heldout.neural.native import correlation as native
+
+    if _moving(windows):
+        return native.spread(delta, weights, zeros_before(windows), lengths, steps(windows))
     flipped = weights[::-1, ::-1].swapaxes(2, 3)
-    return by_kernel(delta, flipped, zeros_before(_other_way(windows)), lengths, unpool=unpool)[0]
-
-
-def weights_by_kernel(windows: Windows, x: Array, delta: Array, unpool: Unpool | None = None) -> Array:
-    """`by_weights` by a kernel; with `unpool` from the `delta` of a pooled output."""
-    from heldout.neural.native.correlation import weigh
-
-    return weigh(x, delta, sizes(windows), zeros_before(windows), unpool=unpool)
+    return native.correlate(delta, flipped, zeros_before(_other_way(windows)), lengths, unpool=unpool)[0]
 
 
 def zeros_before(windows: Windows) -> Shape:
@@ -153,6 +151,10 @@ def sizes(windows: Windows) -> Shape:
     return tuple(window.size for window in windows)
 
 
+def steps(windows: Windows) -> Shape:
+    return tuple(window.stride for window in windows)
+
+
 def _other_way(windows: Windows) -> Windows:
     """The windows by which outputs are seen from inputs."""
     return tuple(
@@ -161,17 +163,22 @@ def _other_way(windows: Windows) -> Windows:
     )
 
 
-def _several(windows: Windows) -> bool:
-    return any(window.size > 1 for window in windows)
+def _moving(windows: Windows) -> bool:
+    return any(window.stride > 1 for window in windows)
+
+
+def _tiled(windows: Windows) -> bool:
+    """Whether they are more than a plain product of matrices."""
+    return _moving(windows) or any(window.size > 1 for window in windows)
 
 
 def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
     outputs = counts(windows, x.shape[1:-1])
-    if channels > 1 and filters >= FULL and _several(windows) and has_kernel(windows, groups, x, outputs, filters):
+    if filters >= LEAST_FILTERS and _tiled(windows) and has_kernel(windows, groups, x, outputs, filters):
         from heldout.neural.native.correlation import correlate as by_kernel  # Numba is imported where it is needed
 
-        return by_kernel(x, weights, zeros_before(windows), outputs)[0]
+        return by_kernel(x, weights, zeros_before(windows), outputs, steps=steps(windows))[0]
     parts = _seen(windows, x if channels == 1 else _ready(x))
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
@@ -198,8 +205,10 @@ def _grouped(x: Array, weights: Array, groups: int) -> Array:
 
 def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
-    if channels >= FULL and _several(windows) and has_kernel(_other_way(windows), groups, delta, lengths, channels):
-        return spread_by_kernel(windows, lengths, delta, weights)
+    if channels >= LEAST_FILTERS and _tiled(windows):
+        whole = (windows, delta.shape[1:-1]) if _moving(windows) else (_other_way(windows), lengths)
+        if has_kernel(whole[0], groups, delta, whole[1], channels):
+            return spread_by_kernel(windows, lengths, delta, weights)
     delta = _ready(delta)
     if groups == 1:  # one product for all positions of the window
         wide = delta @ weights.reshape(-1, filters).T
@@ -217,7 +226,9 @@ def _turned(weights: Array, groups: int) -> Array:
 
 def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
     if has_kernel(windows, groups, x, delta.shape[1:-1], delta.shape[-1]):
-        return weights_by_kernel(windows, x, delta)
+        from heldout.neural.native.correlation import weigh
+
+        return weigh(x, delta, sizes(windows), zeros_before(windows), steps=steps(windows))[0]
     x, delta = _ready(x), _ready(delta)
     channels, filters = x.shape[-1] // groups, delta.shape[-1]
     deltas = delta.reshape(-1, filters)

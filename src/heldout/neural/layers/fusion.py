@@ -17,14 +17,13 @@ from heldout.neural.layers.activations import ReLU
 from heldout.neural.layers.base import Array, Layer, Params, Shape
 from heldout.neural.layers.convolution import Conv2D
 from heldout.neural.layers.correlation import (
-    FULL,
+    LEAST_FILTERS,
     by_weights,
     by_xla,
     has_kernel,
     sizes,
     spread,
     spread_by_kernel,
-    weights_by_kernel,
     zeros_before,
 )
 from heldout.neural.layers.pooling import MaxPool2D, apart, hand_back, max_and_place
@@ -43,7 +42,7 @@ def how_many(layers: Sequence[Layer], x: Array) -> int:
     pool = pooling._windows(outputs)
     plain = convolution.padding_mode == "zeros" and apart(pool) and min(outputs) > 0
     kernel = has_kernel(windows, convolution.groups, x, outputs, convolution.filters)
-    return count if plain and kernel and convolution.filters >= FULL else 0
+    return count if plain and kernel and convolution.filters >= LEAST_FILTERS else 0
 
 
 def apply_fused(layers: Sequence[Layer], params: Params, x: Array) -> Array:
@@ -80,20 +79,22 @@ def _forward(windows: Windows, pool: Windows, x: Array, weights: Array) -> tuple
 
 
 def _by_kernel(windows: Windows, pool: Windows, outputs: Shape, x: Array, weights: Array) -> tuple[Array, Array]:
-    from heldout.neural.native.correlation import correlate  # Numba is imported where it is needed
+    from heldout.neural.native.correlation import Pool, correlate  # Numba is imported where it is needed
+    from heldout.neural.native.pooling import MAX
 
-    return correlate(x, weights, zeros_before(windows), outputs, sizes(pool))
+    return correlate(x, weights, zeros_before(windows), outputs, pool=Pool(MAX, sizes(pool)))
 
 
 def _backward(windows: Windows, pool: Windows, kept: tuple[Array, ...], delta: Array) -> tuple[Array, Array]:
     outputs = counts(windows, kept[0].shape[1:-1])
 
     def by_kernel(x: Array, weights: Array, where: Array, delta: Array) -> tuple[Array, Array]:
-        from heldout.neural.native.correlation import Unpool
+        from heldout.neural.native.correlation import Pool, Unpool, weigh
+        from heldout.neural.native.pooling import MAX
 
-        unpool = Unpool(outputs, sizes(pool), where)
+        unpool = Unpool(outputs, Pool(MAX, sizes(pool)), where)
         by_x = spread_by_kernel(windows, x.shape[1:-1], delta, weights, unpool)
-        return by_x, weights_by_kernel(windows, x, delta, unpool)
+        return by_x, weigh(x, delta, sizes(windows), zeros_before(windows), unpool=unpool)[0]
 
     def by_layers(x: Array, weights: Array, where: Array, delta: Array) -> tuple[Array, Array]:
         deltas = hand_back(pool, outputs, where, delta)

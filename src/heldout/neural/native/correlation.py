@@ -1,9 +1,9 @@
-"""Correlations of images with kernels on the CPU, and their weights' gradients, in tiles.
+"""Correlations of images with kernels on the CPU, and both their gradients, in tiles.
 
-An image (H, W, C) is copied between its zeros, into rows of H' + h - 1 times W' + w - 1 pixels. Then, whatever the
-place in the kernel, the pixels that an output sees lie a fixed way from it, and those of a row of the kernel lie one
-after the other: so a row of the kernel, all channels and eight outputs are a single product of tiles. Outputs at the
-ends of rows, where the kernel would reach into the next row, are worked out too and thrown away.
+An image (H, W, C) is copied between its zeros. Then what an output sees under a row of the kernel are neighbours in
+memory, over all channels, and what the output beside it sees lies a fixed way from there: so seven or eight
+neighbouring outputs and all rows of the kernel are a single product of tiles. Where these do not divide the outputs of
+a row, some too many are worked out and thrown away.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numba import njit
 
 from heldout.neural.native.handler import (
     ADDRESSES,
+    DONE,
     address_of,
     begin,
     bytes_at,
@@ -30,264 +31,435 @@ from heldout.neural.native.handler import (
     serve,
     whole_at,
 )
+from heldout.neural.native.pooling import (
+    MAX,
+    MEAN,
+    NONE,
+    activate,
+    place,
+    place_maxima,
+    place_shares,
+    pool_maxima,
+    pool_means,
+    take,
+)
 from heldout.neural.native.tiles import (
     COMPILED,
     LANES,
+    SHORT,
     TALL,
     WIDE,
     compiled_up,
     copy,
-    multiply_tile,
-    multiply_tile_again,
+    multiply_tiles,
     up,
+    wait_for,
 )
 
 Array: TypeAlias = jax.Array
-Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
-Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Pair: TypeAlias = tuple[int, ...]  # rows and columns
 
 
+class Pool(NamedTuple):
+    """What follows a convolution in its kernel: the maximum in each window, or the mean, there of activations.
+
+    Windows are of `size` and lie side by side; rows and columns that fill none are left out.
+    """
+
+    kind: int = NONE
+    size: Pair = (1, 1)
+    activation: int = 0
+
+
 class Unpool(NamedTuple):
-    """How pooled images are put back: their rows and columns before, the windows, where each maximum is in its own."""
+    """How pooled images are put back: their rows and columns before, how they were pooled, and what was kept of that.
+
+    Of maxima it is where each is in its own window, of means the activations.
+    """
 
     shape: Pair
-    pool: Pair
-    where: Array
+    pool: Pool
+    kept: Array
 
 
 LEAST_PARTS, MOST_PARTS = 4, 16  # that the images are dealt to; threads take one after the other
 PARTIAL = 2**17  # numbers of a gradient's partial sums above which it has fewer parts: adding them up takes time too
 
-# The form, the first operand of both: parts; threads there is room for; images, rows, columns and channels; rows and
-# columns of the kernel; zeros above and to the left; rows, columns and filters of the output; rows and columns of the
-# windows of max pooling that x has gone through, and those that the output goes through, or has (1 and 1: none).
-PARTS, ROOM, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, ABOVE, LEFT, OUT_HEIGHT, OUT_WIDTH, FILTERS = range(13)
-IN_DOWN, IN_ACROSS, OUT_DOWN, OUT_ACROSS = range(13, 17)
-NO_WINDOW = (1, 1)
+# The form, the first operand of all: parts; threads there is room for; images, rows, columns and channels; rows and
+# columns of the kernel and its strides; zeros above and to the left; rows, columns and filters of the output; how what
+# is given was pooled, and how the output is, or was: kind, rows and columns of the windows, and the activation; rows
+# and columns of a tile; numbers of an image between its zeros, and of an output; the parts that are images (others add
+# up what those found).
+PARTS, ROOM, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, STEP_DOWN, STEP_ACROSS, ABOVE, LEFT = range(12)
+OUT_HEIGHT, OUT_WIDTH, FILTERS, IN_KIND, IN_DOWN, IN_ACROSS, KIND, POOL_DOWN, POOL_ACROSS, ACTIVATION = range(12, 22)
+TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM, IMAGE_PARTS = range(22, 27)
+PLAIN = Pool()
+NOTHING = np.zeros(0, np.float32)
 
 
 def correlate(
-    x: Array, weights: Array, before: Pair, out: Pair, pool: Pair = NO_WINDOW, unpool: Unpool | None = None
+    x: Array,
+    weights: Array,
+    before: Pair,
+    out: Pair,
+    *,
+    steps: Pair = (1, 1),
+    pool: Pool = PLAIN,
+    bias: Array | None = None,
+    unpool: Unpool | None = None,
 ) -> tuple[Array, Array]:
     """`x` (n, H, W, C) ⋆ `weights` (h, w, C, F): (n, *out, F); zeros `before`, and behind as many as that takes.
 
-    With `pool` what is given is the maximum in each of these windows, side by side, and where it is in its window; rows
-    and columns that fill none are left out. With `unpool` `x` is pooled, and stands for its numbers at these places
-    among zeros.
+    With `pool` what is given is pooled, and beside it what `Unpool` needs; where that is means, `bias` (F,) is added
+    before the activation. With `unpool` `x` is the gradient by what was pooled, and stands for that by the numbers
+    before.
     """
-    register(heldout_correlate=_serve_correlate, heldout_weigh=_serve_weigh)
-    down, across, channels, filters = weights.shape
-    n, shape, window, where = _unpooled(x, unpool)
-    form = _form((n, *shape, channels), (down, across), before, out, filters, window, pool, MOST_PARTS)
-    padded = up(filters, WIDE)
-    wide = jnp.pad(weights, ((0, 0), (0, 0), (0, 0), (0, padded - filters)))
-    panels = wide.reshape(down, across * channels, -1, WIDE).transpose(2, 0, 1, 3)
-    pooled = (n, out[0] // pool[0], out[1] // pool[1], filters)
+    register(heldout_correlate=_serve_correlate)
+    filters = weights.shape[3]
+    n, shape, given, kept = _unpooled(x, unpool)
+    form = _form((n, *shape, weights.shape[2]), weights.shape[:2], steps, before, out, filters, given, pool)
+    padded = _padded(filters)
+    form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(out[1]), _columns_of_tile(filters)
+    form[IMAGE_ROOM] = _image_room(form, up(out[1], int(form[TILE_ROWS])), form[CHANNELS])
+    form[OUT_ROOM] = (out[0] * out[1] + TALL) * padded
+    pooled = (n, out[0] // pool.size[0], out[1] // pool.size[1], filters)
     z, found, _ = jax.ffi.ffi_call(
         "heldout_correlate",
-        (
-            numbers(*pooled),
-            numbers(*(pooled if pool != NO_WINDOW else (0,)), kind=np.uint8),
-            numbers(form[ROOM], sum(_room(form, TALL))),
-        ),
+        (numbers(*pooled), _kept_of(pool, pooled, (n, *out, padded)), _room(form)),
         vmap_method="sequential",
-    )(form, x, panels, where)
+    )(form, x, _panels(weights), kept, _zeros_behind(NOTHING if bias is None else bias, padded))
     return z, found
 
 
-def weigh(x: Array, delta: Array, kernel: Pair, before: Pair, unpool: Unpool | None = None) -> Array:
-    """The gradient by the weights (*kernel, C, F), from `x` (n, H, W, C) and `delta` (n, H', W', F).
+def weigh(
+    x: Array, delta: Array, kernel: Pair, before: Pair, *, steps: Pair = (1, 1), unpool: Unpool | None = None
+) -> tuple[Array, Array]:
+    """The gradients by the weights (*kernel, C, F) and the bias (F,), from `x` (n, H, W, C) and `delta` (n, H', W', F).
 
-    With `unpool` `delta` is that of a pooled output, and stands for its numbers at these places among zeros.
+    With `unpool` `delta` is the gradient by what was pooled. Only then, and where that is means, is there one by the
+    bias; otherwise it has no numbers.
     """
-    register(heldout_correlate=_serve_correlate, heldout_weigh=_serve_weigh)
+    register(heldout_weigh=_serve_weigh)
     (down, across), channels, filters = kernel, x.shape[3], delta.shape[3]
-    _, out, window, where = _unpooled(delta, unpool)
-    padded, tall = up(filters, WIDE), up(across * channels, TALL)
-    most = min(max(PARTIAL // (padded * down * tall), LEAST_PARTS), MOST_PARTS)
-    form = _form(x.shape, kernel, before, out, filters, NO_WINDOW, window, most)
-    parts, _ = jax.ffi.ffi_call(
+    _, out, pool, kept = _unpooled(delta, unpool)
+    padded, terms = _padded(filters), across * channels
+    tall = up(terms, _rows_of_tile(terms))
+    form = _form(x.shape, kernel, steps, before, out, filters, PLAIN, pool, PARTIAL // (padded * down * tall))
+    wide = _columns_of_tile(filters)
+    form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(terms), wide
+    form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, out[1], channels), out[0] * out[1] * padded
+    images, pieces = int(form[PARTS]), padded // wide * down
+    form[PARTS], form[IMAGE_PARTS] = images + pieces, images
+    found, biases, _, _ = jax.ffi.ffi_call(
         "heldout_weigh",
         (
-            numbers(form[PARTS], padded // WIDE, down, tall, WIDE),
-            numbers(form[ROOM], sum(_room(form, 1))),
+            numbers(down, across, channels, filters),
+            numbers(images, padded if pool.kind == MEAN else 0),
+            numbers(images, padded * down * tall),
+            _room(form),
         ),
         vmap_method="sequential",
-    )(form, x, delta, where)
-    found = parts.sum(0)[:, :, : across * channels].transpose(1, 2, 0, 3)
-    return found.reshape(down, across, channels, padded)[..., :filters]
+    )(form, x, delta, kept)
+    return found, biases.sum(0)[:filters]
 
 
-def _unpooled(x: Array, unpool: Unpool | None) -> tuple[int, Pair, Pair, Array]:
-    """How many images; their rows and columns before pooling; its windows; and where the maxima are."""
+def spread(delta: Array, weights: Array, before: Pair, lengths: Pair, steps: Pair) -> Array:
+    """The gradient by the input (n, *lengths, C) of a correlation that moves on by `steps`, from `delta`."""
+    register(heldout_spread=_serve_spread)
+    n, *out, filters = delta.shape
+    channels = weights.shape[2]
+    form = _form((n, *lengths, channels), weights.shape[:2], steps, before, tuple(out), filters, PLAIN, PLAIN)
+    form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(out[1]), _columns_of_tile(channels)
+    wide = up(out[1], int(form[TILE_ROWS]))
+    form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, wide, _padded(channels)), out[0] * wide * filters
+    panels = _panels(weights.swapaxes(2, 3).reshape(1, -1, filters, channels))
+    x, _ = jax.ffi.ffi_call("heldout_spread", (numbers(n, *lengths, channels), _room(form)), vmap_method="sequential")(
+        form, delta, panels
+    )
+    return x
+
+
+def _unpooled(x: Array, unpool: Unpool | None) -> tuple[int, Pair, Pool, Any]:
+    """How many images; their rows and columns before pooling; how they were pooled, and what was kept."""
     if unpool is None:
-        return x.shape[0], x.shape[1:3], NO_WINDOW, jnp.zeros(0, jnp.uint8)
-    return x.shape[0], unpool.shape, unpool.pool, unpool.where
+        return x.shape[0], x.shape[1:3], PLAIN, NOTHING
+    return x.shape[0], unpool.shape, unpool.pool, unpool.kept
+
+
+def _kept_of(pool: Pool, pooled: tuple[int, ...], activations: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """The form of what is kept for the way back."""
+    if pool.kind == MAX:
+        return numbers(*pooled, kind=np.uint8)
+    return numbers(*(activations if pool.activation else (0,)))
 
 
 def _form(
     images: tuple[int, ...],
     kernel: Pair,
+    steps: Pair,
     before: Pair,
     out: Pair,
     filters: int,
-    pooled_in: Pair,
-    pooled_out: Pair,
-    most: int,
+    given: Pool,
+    pool: Pool,
+    most: int = MOST_PARTS,
 ) -> np.ndarray[Any, Any]:
-    parts = min(most, images[0])
+    """The form but for tiles and room."""
+    parts = min(max(most, LEAST_PARTS), MOST_PARTS, images[0])
     room = min(os.cpu_count() or 1, parts)
-    form = [parts, room, *images, *kernel, *before, *out, filters, *pooled_in, *pooled_out]
-    return np.array(form, np.int32)
+    activation = given.activation or pool.activation
+    form = [parts, room, *images, *kernel, *steps, *before, *out, filters, given.kind, *given.size, pool.kind]
+    return np.array([*form, *pool.size, activation, 0, 0, 0, 0, parts], np.int32)
 
 
-def _room(form: Any, grain: int) -> Pair:
-    """How many numbers a thread needs for an image between its zeros, and for an output."""
-    width = int(form[OUT_WIDTH] + form[ACROSS] - 1)
-    pixels = up(int(form[OUT_HEIGHT]) * width, grain)
-    image = (pixels + (int(form[DOWN]) - 1) * width + int(form[ACROSS])) * int(form[CHANNELS]) + TALL
-    return up(image, LANES), pixels * up(int(form[FILTERS]), WIDE)
+def _rows_of_tile(count: int) -> int:
+    """Of tiles that have so many rows together: those that leave the fewest over."""
+    return SHORT if up(count, SHORT) < up(count, TALL) else TALL
+
+
+def _columns_of_tile(filters: int) -> int:
+    return WIDE if up(filters, LANES) % WIDE == 0 else LANES
+
+
+def _padded(filters: int) -> int:
+    return up(filters, LANES)
+
+
+def _zeros_behind(values: Any, length: int) -> Array:
+    """`values` (..., m), filled up with zeros along the last axis."""
+    return jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
+
+
+def _panels(weights: Array) -> Array:
+    """Weights (h, w, C, F) in panels of a tile's columns."""
+    down, across, channels, filters = weights.shape
+    wide = _zeros_behind(weights, _padded(filters))
+    return wide.reshape(down, across * channels, -1, _columns_of_tile(filters)).transpose(2, 0, 1, 3)
+
+
+def _image_room(form: Any, width: int, channels: int) -> int:
+    """The numbers of an image between its zeros, of which so many outputs in a row are made."""
+    height, down, step_down, step = (int(form[k]) for k in (OUT_HEIGHT, DOWN, STEP_DOWN, STEP_ACROSS))
+    row = (int(form[OUT_WIDTH]) - 1) * step + int(form[ACROSS])
+    pixels = ((height - 1) * step_down + down - 1) * row + (width - 1) * step + int(form[ACROSS])
+    return up(pixels * int(channels) + TALL, LANES)
+
+
+def _room(form: Any) -> jax.ShapeDtypeStruct:
+    """What each thread needs of its own."""
+    return numbers(form[ROOM], form[IMAGE_ROOM] + form[OUT_ROOM])
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _images_of(form: int, part: int) -> tuple[int, int]:
+    """The images of a part."""
+    images, parts = whole_at(form, IMAGES), whole_at(form, IMAGE_PARTS)
+    return images * part // parts, images * (part + 1) // parts
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _shape_of(form: int) -> tuple[int, int, int]:
+    return whole_at(form, HEIGHT), whole_at(form, WIDTH), whole_at(form, CHANNELS)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _row_of(form: int) -> int:
+    """The pixels of an image's row between its zeros."""
+    row: int = (whole_at(form, OUT_WIDTH) - 1) * whole_at(form, STEP_ACROSS) + whole_at(form, ACROSS)
+    return row
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _seen_of(form: int) -> tuple[int, int]:
+    """The rows and columns of an image that the windows reach."""
+    rows = (whole_at(form, OUT_HEIGHT) - 1) * whole_at(form, STEP_DOWN) + whole_at(form, DOWN) - whole_at(form, ABOVE)
+    return min(whole_at(form, HEIGHT), rows), min(whole_at(form, WIDTH), _row_of(form) - whole_at(form, LEFT))
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _own_of(form: int, thread: int, address: int) -> tuple[Any, Any]:
+    """A thread's room for an image between its zeros, and for an output."""
+    image, out = whole_at(form, IMAGE_ROOM), whole_at(form, OUT_ROOM)
+    own = numbers_at(address + 4 * thread * (image + out), image + out)
+    return own[:image], own[image:]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _put(
+    x: Any, kept: int, image: int, shape: Any, seen: Any, form: int, first: int, out: Any, row: int, stride: int
+) -> None:
+    """Place an image, or what stands for it; `first` is where the form says how it was pooled."""
+    kind, pool = whole_at(form, first), (whole_at(form, first + 1), whole_at(form, first + 2))
+    count = whole_at(form, IMAGES) * shape[0] * shape[1]
+    if kind == NONE:
+        place(x, image, shape, seen, out, row, stride)
+    elif kind == MAX:
+        place_maxima(x, bytes_at(kept, count * shape[2]), image, shape, pool, out, row, stride)
+    else:
+        kept_stride = compiled_up(shape[2], LANES)
+        activations = numbers_at(kept, count * kept_stride)
+        place_shares(
+            x, activations, kept_stride, whole_at(form, ACTIVATION), image, shape, pool, out, row, stride
+        )  # fmt: skip
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _correlate_part(part: int, thread: int, addresses: int) -> None:
-    """Some images' outputs. Operands: form, x, weights in panels, where x was. Results: outputs, where, room."""
+    """Some images' outputs. Operands: form, x, weights in panels, what was kept of x, bias. Results: z, kept, room."""
     form = load_word(addresses)
-    images, channels, filters = whole_at(form, IMAGES), whole_at(form, CHANNELS), whole_at(form, FILTERS)
-    down, across = whole_at(form, DOWN), whole_at(form, ACROSS)
-    height, width = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH)
-    row_pixels, terms, padded = width + across - 1, across * channels, compiled_up(filters, WIDE)
-    pixels = compiled_up(height * row_pixels, TALL)
-    image_room = compiled_up((pixels + (down - 1) * row_pixels + across) * channels + TALL, LANES)
-    room = image_room + pixels * padded
-    in_down, in_across = whole_at(form, IN_DOWN), whole_at(form, IN_ACROSS)
-    out_down, out_across = whole_at(form, OUT_DOWN), whole_at(form, OUT_ACROSS)
-    given = images * (whole_at(form, HEIGHT) // in_down) * (whole_at(form, WIDTH) // in_across) * channels
-    x, given_where = numbers_at(load_word(addresses + 8), given), bytes_at(load_word(addresses + 24), given)
-    weights = numbers_at(load_word(addresses + 16), padded * down * terms)
-    results = images * (height // out_down) * (width // out_across) * filters
-    z, where = numbers_at(load_word(addresses + 32), results), bytes_at(load_word(addresses + 40), results)
-    own = numbers_at(load_word(addresses + 48) + 4 * thread * room, room)
-    between, found = own[:image_room], own[image_room:]
+    shape, seen, filters, row = _shape_of(form), _seen_of(form), whole_at(form, FILTERS), _row_of(form)
+    height, width, channels = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH), shape[2]
+    down, terms, padded = whole_at(form, DOWN), whole_at(form, ACROSS) * channels, compiled_up(filters, LANES)
+    step_down, step = whole_at(form, STEP_DOWN), whole_at(form, STEP_ACROSS)
+    tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
+    kind, pool = whole_at(form, KIND), (whole_at(form, POOL_DOWN), whole_at(form, POOL_ACROSS))
+    activation = whole_at(form, ACTIVATION)
+    images = whole_at(form, IMAGES)
+    x = numbers_at(load_word(addresses + 8), images * shape[0] * shape[1] * channels)
+    weights, bias = (
+        numbers_at(load_word(addresses + 16), padded * down * terms),
+        numbers_at(load_word(addresses + 32), padded),
+    )
+    results = images * (height // pool[0]) * (width // pool[1]) * filters
+    z, kept = numbers_at(load_word(addresses + 40), results), load_word(addresses + 48)
+    between, found = _own_of(form, thread, load_word(addresses + 56))
     between[:] = np.float32(0.0)
-    parts = whole_at(form, PARTS)
-    for image in range(images * part // parts, images * (part + 1) // parts):
-        above, left = whole_at(form, ABOVE), whole_at(form, LEFT)
-        shape = whole_at(form, HEIGHT), whole_at(form, WIDTH), channels
-        origin = between[(above * row_pixels + left) * channels :]
-        _place(x, given_where, image, shape, (in_down, in_across), origin, row_pixels, channels)
-        for panel in range(padded // WIDE):
-            for pixel in range(0, pixels, TALL):
-                multiply_tile_again(
-                    between, pixel * channels, channels, 1,
-                    weights, panel * down * terms * WIDE, WIDE,
-                    found, pixel * padded + panel * WIDE, padded, terms, down, row_pixels * channels, False,
-                )  # fmt: skip
-        if out_down * out_across > 1:
-            _pool(found, padded, row_pixels, (height, width, filters), (out_down, out_across), image, z, where)
-        else:
+    origin = between[(whole_at(form, ABOVE) * row + whole_at(form, LEFT)) * channels :]
+    first, last = _images_of(form, part)
+    for image in range(first, last):
+        _put(x, load_word(addresses + 24), image, shape, seen, form, IN_KIND, origin, row, channels)
+        for panel in range(0, padded, wide):
             for i in range(height):
-                for j in range(width):
-                    copy(
-                        found[(i * row_pixels + j) * padded :],
-                        z[((image * height + i) * width + j) * filters :],
-                        filters,
-                    )
+                for j in range(0, width, tall):
+                    multiply_tiles(
+                        tall, wide, between, (i * step_down * row + j * step) * channels, step * channels, 1,
+                        weights, panel * down * terms, wide,
+                        found, (i * width + j) * padded + panel, padded, terms, down, row * channels, False,
+                    )  # fmt: skip
+        shaped = height, width, filters
+        if kind == NONE:
+            take(found, padded, shaped, image, z)
+        elif kind == MAX:
+            pool_maxima(found, padded, shaped, pool, image, z, bytes_at(kept, results))
+        else:
+            activate(found, height * width, padded, bias, activation)
+            pool_means(found, padded, shaped, pool, image, z)
+            if activation != 0:
+                size = height * width * padded
+                copy(found, numbers_at(kept + 4 * image * size, size), size)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _weigh_part(part: int, thread: int, addresses: int) -> None:
-    """The gradient from some images. Operands: form, x, delta, where it was. Results: each part's panels, room."""
+    """Gradients from some images. Operands: form, x, delta, what was kept.
+
+    Results: by the weights; each part's by the bias, and its panels of those by the weights; room.
+    """
     form = load_word(addresses)
-    images, channels, filters = whole_at(form, IMAGES), whole_at(form, CHANNELS), whole_at(form, FILTERS)
-    down, across = whole_at(form, DOWN), whole_at(form, ACROSS)
-    height, width = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH)
-    row_pixels, padded, tall = width + across - 1, compiled_up(filters, WIDE), compiled_up(across * channels, TALL)
-    pixels = height * row_pixels
-    image_room = compiled_up((pixels + (down - 1) * row_pixels + across) * channels + TALL, LANES)
-    room = image_room + pixels * padded
-    x = numbers_at(load_word(addresses + 8), images * whole_at(form, HEIGHT) * whole_at(form, WIDTH) * channels)
-    out_down, out_across = whole_at(form, OUT_DOWN), whole_at(form, OUT_ACROSS)
-    given = images * (height // out_down) * (width // out_across) * filters
-    delta, where = numbers_at(load_word(addresses + 16), given), bytes_at(load_word(addresses + 24), given)
-    size = padded * down * tall
-    panels = numbers_at(load_word(addresses + 32) + 4 * part * size, size)
-    own = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
-    own[:] = np.float32(0.0)  # between the deltas of two rows they stay 0
-    between, deltas = own[:image_room], own[image_room:]
-    parts = whole_at(form, PARTS)
-    first, last = images * part // parts, images * (part + 1) // parts
+    shape, seen, filters, row = _shape_of(form), _seen_of(form), whole_at(form, FILTERS), _row_of(form)
+    height, width, channels = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH), shape[2]
+    down, step_down, step = whole_at(form, DOWN), whole_at(form, STEP_DOWN), whole_at(form, STEP_ACROSS)
+    tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
+    padded, terms = compiled_up(filters, LANES), compiled_up(whole_at(form, ACROSS) * channels, tall)
+    pool, images = (whole_at(form, POOL_DOWN), whole_at(form, POOL_ACROSS)), whole_at(form, IMAGES)
+    x = numbers_at(load_word(addresses + 8), images * shape[0] * shape[1] * channels)
+    delta = numbers_at(load_word(addresses + 16), images * (height // pool[0]) * (width // pool[1]) * filters)
+    size = padded * down * terms
+    panels = numbers_at(load_word(addresses + 48) + 4 * part * size, size)
+    between, deltas = _own_of(form, thread, load_word(addresses + 56))
+    between[:] = np.float32(0.0)
+    deltas[:] = np.float32(0.0)
+    origin = between[(whole_at(form, ABOVE) * row + whole_at(form, LEFT)) * channels :]
+    shaped = height, width, filters
+    first, last = _images_of(form, part)
     for image in range(first, last):
-        above, left = whole_at(form, ABOVE), whole_at(form, LEFT)
-        shape = whole_at(form, HEIGHT), whole_at(form, WIDTH), channels
-        origin = between[(above * row_pixels + left) * channels :]
-        _place(x, where, image, shape, (1, 1), origin, row_pixels, channels)
-        _place(delta, where, image, (height, width, filters), (out_down, out_across), deltas, row_pixels, padded)
-        for panel in range(padded // WIDE):
-            for row in range(down):
-                for term in range(0, tall, TALL):
-                    multiply_tile(
-                        between, row * row_pixels * channels + term, 1, channels,
-                        deltas, panel * WIDE, padded,
-                        panels, ((panel * down + row) * tall + term) * WIDE, WIDE, pixels, image > first,
+        place(x, image, shape, seen, origin, row, channels)
+        _put(delta, load_word(addresses + 24), image, shaped, (height, width), form, KIND, deltas, width, padded)
+        for panel in range(0, padded, wide):
+            for i in range(down):
+                for term in range(0, terms, tall):
+                    multiply_tiles(
+                        tall, wide, between, i * row * channels + term, 1, step * channels, deltas, panel, padded,
+                        panels, (panel * down + i * wide) * terms + term * wide, wide,
+                        width, height, step_down * row * channels, image > first,
                     )  # fmt: skip
+        if whole_at(form, KIND) == MEAN:
+            biases = numbers_at(load_word(addresses + 40) + 4 * part * padded, padded)
+            if image == first:
+                biases[:] = np.float32(0.0)
+            _add_pixels(deltas, height * width, biases)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _place(
-    x: Numbers, where: Bytes, image: int, shape: tuple[int, int, int], pool: tuple[int, int], out: Numbers, across: int,
-    stride: int,
-) -> None:  # fmt: skip
-    """Copy an image, or put a pooled one's numbers back among zeros, to rows of `across` pixels of `stride` numbers."""
-    height, width, channels = shape
-    down, beside = pool
-    if down * beside == 1 and stride == channels:
-        for row in range(height):
-            copy(x[(image * height + row) * width * channels :], out[row * across * channels :], width * channels)
-        return
-    if down * beside == 1:
-        for row in range(height):
-            for column in range(width):
-                at = ((image * height + row) * width + column) * channels
-                copy(x[at:], out[(row * across + column) * stride :], channels)
-        return
-    for row in range(height // down):
-        for column in range(width // beside):
-            at = ((image * (height // down) + row) * (width // beside) + column) * channels
-            given, place = x[at:], where[at:]
-            for k in range(down * beside):
-                pixel = (row * down + k // beside) * across + column * beside + k % beside
-                into = out[pixel * stride :][:channels]
-                for j in range(len(into)):
-                    into[j] = given[j] if place[j] == k else np.float32(0.0)
+def _add_up(piece: int, addresses: int) -> None:
+    """A panel's row of the kernel, from the panels that were found in all images."""
+    form = load_word(addresses)
+    filters, down, parts = whole_at(form, FILTERS), whole_at(form, DOWN), whole_at(form, IMAGE_PARTS)
+    tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
+    padded, terms = compiled_up(filters, LANES), whole_at(form, ACROSS) * whole_at(form, CHANNELS)
+    panel, size = piece // down * wide, compiled_up(terms, tall) * wide
+    given = numbers_at(load_word(addresses + 48), parts * padded // wide * down * size)
+    by_weights = numbers_at(load_word(addresses + 32), down * terms * filters)
+    for term in range(terms):
+        out = by_weights[(piece % down * terms + term) * filters + panel :][: min(wide, filters - panel)]
+        for part in range(parts):
+            own = given[(part * (padded // wide) * down + piece) * size + term * wide :]
+            if part == 0:
+                copy(own, out, len(out))
+            else:
+                for f in range(len(out)):
+                    out[f] += own[f]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _pool(
-    found: Numbers, stride: int, across: int, shape: tuple[int, int, int], pool: tuple[int, int], image: int,
-    z: Numbers, where: Bytes,
-) -> None:  # fmt: skip
-    """The maximum in each window of an image, and where it is; of equal ones the first. NaN counts as the greatest."""
-    height, width, filters = shape
-    down, beside = pool
-    for row in range(height // down):
-        for column in range(width // beside):
-            at = ((image * (height // down) + row) * (width // beside) + column) * filters
-            largest, place = z[at:][:filters], where[at:][:filters]
-            for k in range(down * beside):
-                pixel = (row * down + k // beside) * across + column * beside + k % beside
-                here = found[pixel * stride :]
-                if k == 0:
-                    for f in range(len(largest)):
-                        largest[f] = here[f]
-                        place[f] = 0
+def _spread_part(part: int, thread: int, addresses: int) -> None:
+    """Some images' gradients: what each output hands back is added where it was seen.
+
+    Operands: form, delta, weights (positions, F, C) in panels. Results: by x, room.
+    """
+    form = load_word(addresses)
+    shape, seen, filters, row = _shape_of(form), _seen_of(form), whole_at(form, FILTERS), _row_of(form)
+    height, width, channels = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH), shape[2]
+    down, across, padded = whole_at(form, DOWN), whole_at(form, ACROSS), compiled_up(channels, LANES)
+    step_down, step = whole_at(form, STEP_DOWN), whole_at(form, STEP_ACROSS)
+    tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
+    images, columns = whole_at(form, IMAGES), compiled_up(width, tall)
+    delta = numbers_at(load_word(addresses + 8), images * height * width * filters)
+    weights = numbers_at(load_word(addresses + 16), padded * down * across * filters)
+    x = numbers_at(load_word(addresses + 24), images * shape[0] * shape[1] * channels)
+    between, deltas = _own_of(form, thread, load_word(addresses + 32))
+    deltas[:] = np.float32(0.0)  # what fills up a row of tiles stays 0
+    first, last = _images_of(form, part)
+    for image in range(first, last):
+        between[:] = np.float32(0.0)
+        place(delta, image, (height, width, filters), (height, width), deltas, columns, filters)
+        for panel in range(0, padded, wide):
+            for i in range(height):
+                for j in range(0, width, tall):
+                    for k in range(down * across):
+                        pixel = (i * step_down + k // across) * row + j * step + k % across
+                        multiply_tiles(
+                            tall, wide, deltas, (i * columns + j) * filters, filters, 1,
+                            weights, (panel * down * across + k * wide) * filters, wide,
+                            between, pixel * padded + panel, step * padded, filters, 1, 0, True,
+                        )  # fmt: skip
+        for i in range(shape[0]):
+            for j in range(shape[1]):
+                out = x[((image * shape[0] + i) * shape[1] + j) * channels :]
+                if i < seen[0] and j < seen[1]:
+                    pixel = (whole_at(form, ABOVE) + i) * row + whole_at(form, LEFT) + j
+                    copy(between[pixel * padded :], out, channels)
                 else:
-                    for f in range(len(largest)):
-                        value, most = here[f], largest[f]
-                        more = (value > most) | ((value != value) & (most == most))
-                        largest[f] = value if more else most
-                        place[f] = np.uint8(k) if more else place[f]
+                    out[:channels] = np.float32(0.0)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _add_pixels(deltas: Any, pixels: int, sums: Any) -> None:
+    """The sum over so many pixels of as many numbers as there are sums, added to them."""
+    for pixel in range(pixels):
+        here = deltas[pixel * len(sums) :]
+        for f in range(len(sums)):
+            sums[f] += here[f]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -303,19 +475,38 @@ def _correlate_task(shared: int) -> None:
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _weigh_task(shared: int) -> None:
     thread, mode = begin(shared)
+    part, images = next_part(shared, False), whole_at(load_word(shared + ADDRESSES), IMAGE_PARTS)
+    while part >= 0:
+        if part < images:
+            _weigh_part(part, thread, shared + ADDRESSES)
+        else:
+            wait_for(shared + DONE, images)
+            _add_up(part - images, shared + ADDRESSES)
+        part = next_part(shared, True)
+    end(shared, mode)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _spread_task(shared: int) -> None:
+    thread, mode = begin(shared)
     part = next_part(shared, False)
     while part >= 0:
-        _weigh_part(part, thread, shared + ADDRESSES)
+        _spread_part(part, thread, shared + ADDRESSES)
         part = next_part(shared, True)
     end(shared, mode)
 
 
 _address_of_correlate, _address_of_weigh = address_of(_correlate_task), address_of(_weigh_task)
+_address_of_spread = address_of(_spread_task)
 
 
 def _serve_correlate(frame: int) -> int:
-    return serve(frame, 4, 3, _address_of_correlate())  # type: ignore[no-any-return]
+    return serve(frame, 5, 3, _address_of_correlate())  # type: ignore[no-any-return]
 
 
 def _serve_weigh(frame: int) -> int:
-    return serve(frame, 4, 2, _address_of_weigh())  # type: ignore[no-any-return]
+    return serve(frame, 4, 4, _address_of_weigh())  # type: ignore[no-any-return]
+
+
+def _serve_spread(frame: int) -> int:
+    return serve(frame, 3, 2, _address_of_spread())  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from numba.extending import intrinsic
 LANES = 16  # single-precision numbers of an AVX-512 register; two of AVX2
 TALL, ACROSS = (8, 2) if binding.get_host_cpu_features().get("avx512f") else (4, 1)  # of a tile: registers hold it
 WIDE = LANES * ACROSS
+SHORT = TALL - 1 if ACROSS > 1 else TALL  # of tiles that fit widths of 7, 14, 28, ...
 LINE = 64  # bytes of a line of the cache
 FLUSH = np.uint32(0x8040)  # the bits of x86's MXCSR that take numbers below 1e-38 as 0, read and written
 SPINS = 60_000  # looks at the other threads, some 60 us, before the processor is left to somebody else
@@ -43,40 +44,72 @@ def multiply_tile(
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         *others, n, more = arguments
-        return _tile_code(context, builder, signature, [*others, n, n.type(1), n.type(0), more])
+        return _tile_code(context, builder, signature, [*others, n, n.type(1), n.type(0), more], TALL, ACROSS)
 
     return types.void(a, i, i, i, b, i, i, c, i, i, i, types.boolean), code
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def multiply_tile_again(
-    typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any, c_at: Any,
-    c_row: Any, n: Any, times: Any, jump: Any, more: Any,
-) -> Any:  # fmt: skip
-    """`multiply_tile` of `n` terms so many `times`: each time `a` moves on by `jump`, and `b` goes on."""
-    i = types.intp
-    return types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, types.boolean), _tile_code
+def repeated_tile(tall: int, across: int) -> Any:
+    """For compiled code: `multiply_tile` of `tall` rows and `across` vectors, and of `n` terms so many `times`.
+
+    Each time `a` moves on by `jump`, and `b` goes on.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def multiply(
+        typing_context: Any, a: Any, a_at: Any, a_row: Any, a_next: Any, b: Any, b_at: Any, b_next: Any, c: Any,
+        c_at: Any, c_row: Any, n: Any, times: Any, jump: Any, more: Any,
+    ) -> Any:  # fmt: skip
+        i = types.intp
+
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return _tile_code(context, builder, signature, arguments, tall, across)
+
+        return types.void(a, i, i, i, b, i, i, c, i, i, i, i, i, types.boolean), code
+
+    return multiply
 
 
-def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+_tall_wide, _short_wide = repeated_tile(TALL, ACROSS), repeated_tile(SHORT, ACROSS)
+_tall_narrow, _short_narrow = repeated_tile(TALL, 1), repeated_tile(SHORT, 1)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def multiply_tiles(
+    tall: int, wide: int, a: Any, a_at: int, a_row: int, a_next: int, b: Any, b_at: int, b_next: int, c: Any, c_at: int,
+    c_row: int, n: int, times: int, jump: int, more: bool,
+) -> None:  # fmt: skip
+    """A repeated tile of TALL or SHORT rows and of WIDE or LANES columns."""
+    if wide == WIDE:
+        if tall == TALL:
+            _tall_wide(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
+        else:
+            _short_wide(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
+    elif tall == TALL:
+        _tall_narrow(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
+    else:
+        _short_narrow(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
+
+
+def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any, tall: int, across: int) -> Any:
     a, b, c = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 4, 7))
     a_at, a_row, a_next, _, b_at, b_next, _, c_at, c_row, n, times, jump, more = arguments[1:]
     vector, index = ir.VectorType(ir.FloatType(), LANES), n.type
 
     def vectors(base: Any) -> list[Any]:
-        return [builder.bitcast(builder.gep(base, [index(LANES * v)]), vector.as_pointer()) for v in range(ACROSS)]
+        return [builder.bitcast(builder.gep(base, [index(LANES * v)]), vector.as_pointer()) for v in range(across)]
 
     def tile() -> list[Any]:
         corner = builder.gep(c, [c_at])
-        return [one for r in range(TALL) for one in vectors(builder.gep(corner, [builder.mul(c_row, index(r))]))]
+        return [one for r in range(tall) for one in vectors(builder.gep(corner, [builder.mul(c_row, index(r))]))]
 
     zero = ir.Constant(vector, [0.0] * LANES)
-    begun = [cgutils.alloca_once_value(builder, zero) for _ in range(TALL * ACROSS)]
+    begun = [cgutils.alloca_once_value(builder, zero) for _ in range(tall * across)]
     with builder.if_then(more):
         for place, pointer in zip(begun, tile(), strict=True):
             builder.store(builder.load(pointer, align=4), place)
     begin = [builder.load(place) for place in begun]
-    starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(TALL)]
+    starts = [builder.gep(a, [builder.add(a_at, builder.mul(a_row, index(r)))]) for r in range(tall)]
     entry, rows, terms, row_end, end = (
         builder.block, *(builder.append_basic_block(f"tile.{name}") for name in ("rows", "terms", "row_end", "end")),
     )  # fmt: skip
@@ -90,13 +123,13 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any) -> An
     builder.position_at_end(terms)
     k, in_a, in_b = (builder.phi(index) for _ in range(3))
     sums = [builder.phi(vector) for _ in begun]
-    across = [builder.load(pointer, align=4) for pointer in vectors(builder.gep(b, [in_b]))]
+    columns = [builder.load(pointer, align=4) for pointer in vectors(builder.gep(b, [in_b]))]
     added = []
     for r, start in enumerate(starts):
         factor = _repeated(builder, builder.load(builder.gep(start, [in_a])), vector)
-        for v, column in enumerate(across):
+        for v, column in enumerate(columns):
             product = builder.fmul(factor, column, flags=CONTRACT)
-            added.append(builder.fadd(product, sums[r * ACROSS + v], flags=CONTRACT))
+            added.append(builder.fadd(product, sums[r * across + v], flags=CONTRACT))
     later = [builder.add(k, index(1)), builder.add(in_a, a_next), builder.add(in_b, b_next), *added]
     builder.cbranch(builder.icmp_signed("<", later[0], n), terms, row_end)
     for variable, now, then in zip(

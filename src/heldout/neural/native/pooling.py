@@ -1,0 +1,164 @@
+"""What the kernels of `correlation.py` do to an image before and behind a convolution, as long as it is in the cache.
+
+Images lie in rows of pixels of `stride` numbers, of which the first are their channels. Pooling windows lie side by
+side; rows and columns that fill none are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit
+
+from heldout.neural.native.functions import sigmoid, tanh
+from heldout.neural.native.tiles import COMPILED, copy
+
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Pair: TypeAlias = tuple[int, int]  # rows and columns
+Three: TypeAlias = tuple[int, int, int]  # rows, columns and channels
+
+NONE, MAX, MEAN = range(3)  # kinds of pooling
+ACTIVATIONS = ("none", "relu", "tanh", "sigmoid")  # that the mean is taken of
+RELU, TANH, SIGMOID = range(1, 4)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def place(
+    x: Numbers, image: int, shape: Three, seen: Pair, out: Numbers, across: int, stride: int
+) -> None:  # fmt: skip
+    """Copy what is `seen` of an image, its first rows and columns, to rows of `across` pixels."""
+    height, width, channels = shape
+    rows, columns = seen
+    for row in range(rows):
+        start = (image * height + row) * width * channels
+        if stride == channels:
+            copy(x[start:], out[row * across * channels :], columns * channels)
+        else:
+            for column in range(columns):
+                copy(x[start + column * channels :], out[(row * across + column) * stride :], channels)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def place_maxima(
+    x: Numbers, where: Bytes, image: int, shape: Three, pool: Pair, out: Numbers, across: int, stride: int
+) -> None:  # fmt: skip
+    """Put the numbers of a pooled image back where the maxima were, among zeros; `shape` is that before pooling."""
+    height, width, channels = shape
+    down, beside = pool
+    for row in range(height // down):
+        for column in range(width // beside):
+            at = ((image * (height // down) + row) * (width // beside) + column) * channels
+            given, places = x[at:], where[at:]
+            for k in range(down * beside):
+                pixel = (row * down + k // beside) * across + column * beside + k % beside
+                into = out[pixel * stride :][:channels]
+                for j in range(len(into)):
+                    into[j] = given[j] if places[j] == k else ZERO
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def place_shares(
+    x: Numbers, kept: Numbers, kept_stride: int, activation: int, image: int, shape: Three, pool: Pair, out: Numbers,
+    across: int, stride: int,
+) -> None:  # fmt: skip
+    """Share the gradient by a pooled image out among its pixels, times the activation's derivative.
+
+    That is a function of the activations `kept`: 1, [a > 0], 1 - a² or a - a².
+    """
+    height, width, channels = shape
+    down, beside = pool
+    one = ZERO if activation == SIGMOID else ONE
+    linear, square = (ONE if activation == SIGMOID else ZERO), (-ONE if activation >= TANH else ZERO)
+    least, share = ZERO if activation == RELU else np.float32(-np.inf), ONE / np.float32(down * beside)
+    for row in range(height // down * down):
+        for column in range(width // beside * beside):
+            at = ((image * (height // down) + row // down) * (width // beside) + column // beside) * channels
+            given, into = x[at:], out[(row * across + column) * stride :][:channels]
+            if activation == 0:
+                for j in range(len(into)):
+                    into[j] = share * given[j]
+            else:
+                own = kept[((image * height + row) * width + column) * kept_stride :]
+                for j in range(len(into)):
+                    slope = one + own[j] * (linear + own[j] * square)
+                    into[j] = ZERO if own[j] <= least else share * given[j] * slope
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def take(found: Numbers, stride: int, shape: Three, image: int, z: Numbers) -> None:
+    """Copy an image as it was found."""
+    height, width, filters = shape
+    out = z[image * height * width * filters :]
+    if stride == filters:
+        copy(found, out, height * width * filters)
+    else:
+        for pixel in range(height * width):
+            copy(found[pixel * stride :], out[pixel * filters :], filters)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def pool_maxima(
+    found: Numbers, stride: int, shape: Three, pool: Pair, image: int, z: Numbers, where: Bytes
+) -> None:  # fmt: skip
+    """The maximum in each window of an image, and where it is; of equal ones the first. NaN counts as the greatest."""
+    height, width, filters = shape
+    down, beside = pool
+    for row in range(height // down):
+        for column in range(width // beside):
+            at = ((image * (height // down) + row) * (width // beside) + column) * filters
+            largest, places = z[at:][:filters], where[at:][:filters]
+            for k in range(down * beside):
+                pixel = (row * down + k // beside) * width + column * beside + k % beside
+                here = found[pixel * stride :]
+                if k == 0:
+                    for f in range(len(largest)):
+                        largest[f] = here[f]
+                        places[f] = 0
+                else:
+                    for f in range(len(largest)):
+                        value, most = here[f], largest[f]
+                        more = (value > most) | ((value != value) & (most == most))
+                        largest[f] = value if more else most
+                        places[f] = np.uint8(k) if more else places[f]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def pool_means(found: Numbers, stride: int, shape: Three, pool: Pair, image: int, z: Numbers) -> None:
+    """The mean of each window of an image."""
+    height, width, filters = shape
+    down, beside = pool
+    share = ONE / np.float32(down * beside)
+    for row in range(height // down):
+        for column in range(width // beside):
+            mean = z[((image * (height // down) + row) * (width // beside) + column) * filters :][:filters]
+            for k in range(down * beside):
+                pixel = (row * down + k // beside) * width + column * beside + k % beside
+                here = found[pixel * stride :]
+                if k == 0:
+                    for f in range(len(mean)):
+                        mean[f] = share * here[f]
+                else:
+                    for f in range(len(mean)):
+                        mean[f] += share * here[f]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def activate(found: Numbers, pixels: int, stride: int, bias: Numbers, activation: int) -> None:
+    """a = σ(z + b) in place, for so many pixels; there is a number of `bias` for each of a pixel's."""
+    for pixel in range(pixels):
+        here = found[pixel * stride :][:stride]
+        for f in range(len(here)):
+            here[f] += bias[f]
+    numbers = found[: pixels * stride]
+    if activation == RELU:
+        for k in range(len(numbers)):
+            numbers[k] = ZERO if numbers[k] < ZERO else numbers[k]  # NaN stays
+    elif activation == TANH:
+        for k in range(len(numbers)):
+            numbers[k] = tanh(numbers[k])
+    elif activation == SIGMOID:
+        for k in range(len(numbers)):
+            numbers[k] = sigmoid(numbers[k])
