@@ -2,44 +2,78 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from heldout.differences import Difference, difference
+from heldout.differences import Difference, Side, difference, of_clusters
 from heldout.intervals import Replicates, Sample, replicate
 from heldout.metrics import Prediction, criterion
 
 
-def replicates(rows: np.ndarray, units: np.ndarray | None = None) -> Replicates:
-    """Of predictions with these absolute errors."""
+def replicates(rows: np.ndarray, units: np.ndarray | None = None, name: str = "mae") -> Replicates:
+    """Of predictions with these errors."""
     sample = Sample.of(np.arange(len(rows)) if units is None else units, 0)
     said = Prediction(value=np.asarray(rows, float))
-    return replicate(criterion("mae"), np.zeros(len(rows)), said, sample, sample.cluster_draws()[:50])
+    return replicate(criterion(name), np.zeros(len(rows)), said, sample, np.ones((2, sample.n_clusters)))
 
 
-def test_without_skewness_it_is_the_paired_t_test() -> None:
+def test_without_skewness_it_is_the_paired_t_test_of_differences_whose_greatest_are_cut() -> None:
     rng = np.random.default_rng(0)
     one, half = rng.exponential(size=80), rng.normal(0, 0.3, 40)
-    other = one + 1.0 - np.concatenate([half, -half])  # differences that are symmetric
+    other = one + 1.0 - np.concatenate([half, -half])
     found = difference(replicates(one + 1.1), replicates(other))
-    reference = stats.ttest_rel(one + 1.1, other, alternative="greater")
-    assert found.skewness == pytest.approx(0.0, abs=1e-9)
-    assert found.p == pytest.approx(reference.pvalue, rel=1e-6)
-    interval = stats.ttest_rel(one + 1.1, other).confidence_interval(0.95)
-    assert (found.score().low, found.score().high) == pytest.approx((interval.low, interval.high))
+    pairs = one + 1.1 - other
+    cut = np.sort(np.abs(pairs))[-5]  # four of 80: the root of 80, halved
+    for side, given in ((found.gains, np.minimum(pairs, cut)), (found.losses, np.minimum(-pairs, cut))):
+        assert (side.value, side.se) == pytest.approx((given.mean(), stats.sem(given)))
+        assert side.skewness == pytest.approx(stats.skew(given))
+    plain = replace(found, gains=replace(found.gains, skewness=0.0), losses=replace(found.losses, skewness=0.0))
+    reference = stats.ttest_1samp(np.minimum(pairs, cut), 0.0, alternative="greater")
+    assert plain.p == pytest.approx(reference.pvalue, rel=1e-6)
+    low = stats.ttest_1samp(np.minimum(pairs, cut), 0.0).confidence_interval(0.95).low
+    high = stats.ttest_1samp(np.maximum(pairs, -cut), 0.0).confidence_interval(0.95).high
+    assert (plain.score().low, plain.score().high) == pytest.approx((low, high))
 
 
 def test_p_and_interval_agree_and_skewness_only_weakens() -> None:
-    for skewness in (-2.0, 0.0, 2.0):
-        seen = Difference(0.3, 0.12, skewness, 60, 60)
+    for skewness, held in ((-2.0, None), (0.0, None), (2.0, None), (-2.0, 0.5)):
+        seen = Difference(0.3, Side(0.3, 0.12, skewness), Side(-0.3, 0.12, -skewness), 60, 60, held)
         level = brentq(lambda level, seen=seen: seen.score(level).low, 0.01, 0.99999)
         assert seen.p == pytest.approx((1 - level) / 2, rel=1e-6)
         assert seen.p >= stats.t.sf(0.3 / 0.12, 59) - 1e-12
-        assert seen.turned().turned() == seen
+        assert seen.turned().turned() == seen == Difference.from_json(seen.to_json())
         assert seen.turned().score().low == pytest.approx(-seen.score().high)
-        assert seen.detectable(0.01) == pytest.approx((stats.t.isf(0.01, 59) + stats.norm.ppf(0.8)) * 0.12)
+        size = (stats.t.isf(0.01, 59) + stats.norm.ppf(0.8)) * 0.12
+        assert seen.detectable(0.01) == pytest.approx(size if held is None else np.sqrt(0.5 + size) - np.sqrt(0.5))
+
+
+def test_roots_are_compared_by_their_means() -> None:
+    """The RMSE tells what the MSE tells, in other units."""
+    rng = np.random.default_rng(4)
+    one, other = rng.normal(size=(2, 60)) * [[1.3], [1.0]]
+    roots, means = (difference(*(replicates(rows, name=name) for rows in (one, other))) for name in ("rmse", "mse"))
+    assert roots.p == pytest.approx(means.p) and roots.value == pytest.approx(rms(one) - rms(other))
+    for end in ("low", "high"):
+        kept = np.sqrt(rms(other) ** 2 + getattr(means.score(), end)) - rms(other)
+        assert getattr(roots.score(), end) == pytest.approx(kept)
+
+
+def rms(rows: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(rows**2)))
+
+
+def test_great_failures_of_few_rows_do_not_hide_that_the_other_is_better() -> None:
+    rng = np.random.default_rng(5)
+    one = 0.5 + rng.exponential(size=100)
+    one[:3] = 1e3, 1e4, 1e5
+    found = difference(replicates(one), replicates(one - 0.4 + rng.normal(0, 0.3, 100) - (one > 100) * (one - 1)))
+    assert found.value > 500 and found.p < 1e-6 and found.score().low > 0
+    assert stats.ttest_1samp(one, 0.0, alternative="greater").pvalue > 0.1  # the t-test sees nothing
+    assert found.turned().losses == found.gains and found.turned().p > 0.9
 
 
 def test_clusters_that_repeat_do_not_count_twice() -> None:
@@ -62,17 +96,19 @@ def test_few_rows_that_differ_are_about_what_the_sign_test_says() -> None:
     assert same.p == 1.0 and same.value == 0.0
 
 
-@pytest.mark.parametrize("name", ["normal", "lognormal", "labels"])
+@pytest.mark.parametrize("name", ["normal", "lognormal", "heavy", "labels"])
 def test_false_alarms_stay_below_the_level(name: str) -> None:
     rng, alarms = np.random.default_rng(2), 0
     for _ in range(2000):
         if name == "labels":
             drawn = rng.choice([-1.0, 0.0, 1.0], 150, p=[0.04, 0.92, 0.04])
         else:
-            drawn = rng.normal(size=150) if name == "normal" else np.exp(0.5) - rng.lognormal(size=150)
-        spread = drawn.std()
-        skewness = float(((drawn - drawn.mean()) ** 3).mean()) / spread**3
-        alarms += Difference(drawn.mean(), spread / np.sqrt(149), skewness, 150, int((drawn != 0).sum())).p <= 0.025
+            drawn = {
+                "normal": rng.normal(size=150),
+                "lognormal": np.exp(0.5) - rng.lognormal(size=150),
+                "heavy": rng.standard_t(3, size=150),
+            }[name]
+        alarms += of_clusters(float(drawn.mean()), drawn).p <= 0.025
     assert alarms <= stats.binom.ppf(0.9999, 2000, 0.04 if name == "lognormal" else 0.025)
 
 
@@ -88,4 +124,4 @@ def test_a_criterion_without_a_jackknife_goes_by_the_bootstrap() -> None:
         made.append(replicate(criterion("roc_auc"), y, said, sample, sample.cluster_draws()[:400]))
     found = difference(*made)
     assert found.value == pytest.approx(made[1].value - made[0].value) and found.p < 0.01
-    assert found.se == pytest.approx(float((made[0].draws - made[1].draws).std(ddof=1)))
+    assert found.gains.se == pytest.approx(float((made[0].draws - made[1].draws).std(ddof=1)))

@@ -90,6 +90,7 @@ class Criterion:
     bounds: tuple[float, float] = (-np.inf, np.inf)
     perfect: float | None = None
     has_unit: bool = False  # measured in units of the target
+    root: bool = False  # the square root of a mean over rows: learners are compared by the mean
 
     def score(self, y: Array, prediction: Prediction) -> float:
         """The score of `prediction` against the truth `y` (values, or class codes), all rows weighing 1.
@@ -304,11 +305,13 @@ _POSITIVE = (0.0, np.inf)
 CRITERIA: dict[str, Criterion] = {
     item.name: item
     for item in (
-        Criterion("rmse", "RMSE", REGRESSION, "value", False, _mean_of(_squared, True), _POSITIVE, 0.0, True),
+        Criterion("rmse", "RMSE", REGRESSION, "value", False, _mean_of(_squared, True), _POSITIVE, 0.0, True, True),
         Criterion("mae", "MAE", REGRESSION, "value", False, _mean_of(_absolute), _POSITIVE, 0.0, True),
         Criterion("mse", "MSE", REGRESSION, "value", False, _mean_of(_squared), _POSITIVE, 0.0),
         Criterion("r2", "R²", REGRESSION, "value", True, _r2, (-np.inf, 1.0), 1.0),
-        Criterion("rmsle", "RMSLE", REGRESSION, "value", False, _mean_of(_squared_log, True), _POSITIVE, 0.0),
+        Criterion(
+            "rmsle", "RMSLE", REGRESSION, "value", False, _mean_of(_squared_log, True), _POSITIVE, 0.0, root=True
+        ),
         Criterion("mape", "MAPE", REGRESSION, "value", False, _mean_of(_relative), _POSITIVE, 0.0),
         Criterion("log_loss", "log loss", CLASSIFICATION, "probability", False, _log_loss, _POSITIVE, 0.0),
         Criterion("brier", "Brier score", CLASSIFICATION, "probability", False, _brier, (0.0, 2.0), 0.0),

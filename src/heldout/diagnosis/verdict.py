@@ -103,7 +103,7 @@ def _gap(fitted: Fitted, baseline: Fitted) -> tuple[Score, float | None]:
 def _detectable(tried: Sequence[Comparison], evidence: Evidence) -> float | None:
     """The difference that would have been seen four times in five, whichever of the siblings had been better by it."""
     level = FAMILY_ERROR / ROUNDS / max(1, evidence.questions)
-    sizes = [item.difference.detectable(level) for item in tried if item.difference and item.difference.se > 0]
+    sizes = [item.difference.detectable(level) for item in tried if item.difference and item.difference.gains.se > 0]
     return max(sizes, default=None)
 
 
