@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from heldout import persist
 from heldout.errors import HeldoutError, ModelFileError
 from heldout.neural.layers import BatchNorm, Conv2D, Dense, Flatten, RandomShift, ReLU, Sequential
+from heldout.neural.layers.stored import as_numpy
 from heldout.panel import LEARNERS
 from heldout.persist import CLASSES, envelope
 from heldout.persist.classes import resolve
@@ -136,6 +138,18 @@ def tokens(kind: str) -> Any:
     return resolve(kind).learn(["the cat, the dog"])
 
 
+@functools.cache
+def language_model(kind: str) -> Any:
+    """With the weights that it would begin with."""
+    small = {"layers": 1, "heads": 1, "width": 2} if kind.startswith("Transformer") else {"units": 2}
+    made = resolve(kind)(context=3, **small)
+    made.tokens_, made.history_ = tokens("Words"), checkpoint().history
+    made.network_ = made._architecture(made.tokens_.size)
+    made.params_, made.state_ = as_numpy(made.network_.init(jax.random.key(0), (3,)))
+    made.n_steps_, made.validation_loss_, made.bigram_loss_ = 10, 1.0, 2.0
+    return made
+
+
 EXAMPLES: dict[str, Callable[[], Any]] = {
     "Model": lambda: model("SoftmaxClassifier", "sold"),
     "Problem": lambda: problem("price"),
@@ -178,6 +192,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,
     **{kind: functools.partial(tokens, kind) for kind in ("Characters", "Bytes", "Words")},
+    "TransformerLanguageModel": lambda: language_model("TransformerLanguageModel"),
+    "RecurrentLanguageModel": lambda: language_model("RecurrentLanguageModel"),
 }
 
 
@@ -194,6 +210,8 @@ def use(obj: Any) -> Any:
         return [*answers, obj.predict_proba(X)] if hasattr(obj, "predict_proba") else answers
     if hasattr(obj, "transform"):
         return obj.transform(features)
+    if hasattr(obj, "perplexity"):
+        return obj.loss("the dog, the rat")
     if hasattr(obj, "encode"):
         return obj.encode("the dog, é\n")
     return repr(obj)

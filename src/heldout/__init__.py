@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
+    from heldout.neural.language import RecurrentLanguageModel, TransformerLanguageModel
     from heldout.neural.pictures import augmented, first_filters, grad_cam, saliency
     from heldout.neural.series import RecurrentClassifier, RecurrentRegressor
     from heldout.occlusion import occlusion_sensitivity
@@ -127,6 +128,8 @@ _PLACES = {
     "ConvNetRegressor": "heldout.neural.convnets",
     "RecurrentClassifier": "heldout.neural.series",
     "RecurrentRegressor": "heldout.neural.series",
+    "TransformerLanguageModel": "heldout.neural.language",
+    "RecurrentLanguageModel": "heldout.neural.language",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
     "first_filters": "heldout.neural.pictures",
@@ -194,6 +197,7 @@ __all__ = [
     "RandomSubspaceClassifier",
     "RandomSubspaceRegressor",
     "RecurrentClassifier",
+    "RecurrentLanguageModel",
     "RecurrentRegressor",
     "Ridge",
     "Score",
@@ -202,6 +206,7 @@ __all__ = [
     "Split",
     "Study",
     "Table",
+    "TransformerLanguageModel",
     "assumptions",
     "attention_maps",
     "augmented",

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from heldout.neural.layers.attention import Embedding
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, State
 from heldout.neural.layers.containers import Sequential
-from heldout.neural.program import Carried, Outcome, Rows, batch_of, keys_of, order_of, read, rows_at
+from heldout.neural.program import Carried, Outcome, Rows, batch_at, batch_of, keys_of, read
 from heldout.words import number
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def find_failure(
     plan, made = trainer.plan, int(outcome.steps)
     broken = made - 1  # the step whose loss is not finite, counted from 0 in this chunk
     before = trainer.run(start, chunk, n, rates, broken, tag).carried
-    size = plan.batch_size
-    drawn_by = np.uint32(plan.seed), np.int32(tag)
-    order = order_of(*drawn_by, np.int32(n), len(chunk.w))
-    batch = chunk if size >= n else rows_at(chunk, batch_of(order, np.int32(broken), size, n))
-    key = jax.random.fold_in(keys_of(*drawn_by)[1], broken) if trainer.network.random else None
+    order, count = trainer.order(chunk, n, tag)
+    taken = None if order is None else batch_of(order, np.int32(broken), plan.batch_size, count)
+    batch = chunk if taken is None else batch_at(chunk, taken, plan.window)
+    for_layers = keys_of(np.uint32(plan.seed), np.int32(tag))[1]
+    key = jax.random.fold_in(for_layers, broken) if trainer.network.random else None
     x = read(batch.x, trainer.scaling, batch.w.dtype)
     epoch = tag // len(trainer.source.chunk_sizes())
     total = epoch * trainer.steps_per_epoch() + done + broken + 1
@@ -66,11 +67,16 @@ def find_failure(
     losses = np.asarray(outcome.losses[: max(broken, 1)], np.float64)
     rate = float(rates[min(broken, len(rates) - 1)])
     largest = float(jnp.nanmax(jnp.abs(x)))
-    if largest > LARGE:
+    if largest > LARGE and not takes_codes(trainer.network):
         return Failure(total, layer, f"Inputs are as large as {number(largest)}: standardise them.")
     course = f"the mini-batches' loss went from {number(float(losses[0]))} to {number(float(losses[-1]))} before it"
     advice = f"The learning rate of {rate:.3g} is likely too high ({course}): lower it, or set clip_norm."
     return Failure(total, layer, advice)
+
+
+def takes_codes(network: Layer) -> bool:
+    """Whether inputs are codes, whose size means nothing."""
+    return isinstance(network, Sequential) and isinstance(network.layers[0], Embedding)
 
 
 def _first_infinite_weights(network: Layer, params: Params) -> str | None:

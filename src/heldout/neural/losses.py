@@ -131,7 +131,7 @@ class Logistic(Loss):
 
 @jax.custom_vjp
 def softmax_cross_entropy(scores: Array, codes: Array) -> Array:
-    r"""-log softmax(z)_y for each row of `scores` (n, K) and class `codes` (n,).
+    r"""-log softmax(z)_y for each row of `scores` (..., K) and class `codes` (...).
 
     .. math:: L = \log \sum_k e^{z_k} - z_y, \qquad \nabla_z L = \text{softmax}(z) - e_y
     """
@@ -139,7 +139,7 @@ def softmax_cross_entropy(scores: Array, codes: Array) -> Array:
 
 
 def _picked(scores: Array, codes: Array) -> Array:
-    return jnp.take_along_axis(scores, codes[:, None], axis=-1)[:, 0]
+    return jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
 
 
 def _forward(scores: Array, codes: Array) -> tuple[Array, tuple[Array, Array, Array]]:
@@ -149,8 +149,8 @@ def _forward(scores: Array, codes: Array) -> tuple[Array, tuple[Array, Array, Ar
 
 def _backward(kept: tuple[Array, Array, Array], upstream: Array) -> tuple[Array, None]:
     scores, codes, total = kept
-    hot = jnp.arange(scores.shape[-1]) == codes[:, None]
-    return (jnp.exp(scores - total[:, None]) - hot) * upstream[:, None], None
+    hot = jnp.arange(scores.shape[-1]) == codes[..., None]
+    return (jnp.exp(scores - total[..., None]) - hot) * upstream[..., None], None
 
 
 softmax_cross_entropy.defvjp(_forward, _backward)
@@ -168,6 +168,8 @@ class CrossEntropy(Loss):
     ----------
     label_smoothing : float, 0 or more and below 1, default 0.0
         s, the share of the target that is spread over all classes.
+
+    Where a row is a sequence, with scores (n, T, K) and codes (n, T), its loss is the mean over its steps.
 
     >>> float(CrossEntropy()(jnp.zeros((1, 4)), jnp.array([2]))[0])  # log 4
     1.38629...
@@ -189,10 +191,15 @@ class CrossEntropy(Loss):
 
     def __call__(self, outputs: Array, targets: Array) -> Array:
         loss = softmax_cross_entropy(outputs, targets)
-        if self.label_smoothing == 0.0:
-            return loss
-        spread = jax.nn.logsumexp(outputs, axis=-1) - outputs.mean(axis=-1)
-        return (1.0 - self.label_smoothing) * loss + self.label_smoothing * spread
+        if self.label_smoothing:
+            spread = jax.nn.logsumexp(outputs, axis=-1) - outputs.mean(axis=-1)
+            loss = (1.0 - self.label_smoothing) * loss + self.label_smoothing * spread
+        return mean_of_row(loss)
+
+
+def mean_of_row(values: Array) -> Array:
+    """The mean over all axes but the first (n,)."""
+    return values.mean(axis=tuple(range(1, values.ndim))) if values.ndim > 1 else values
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,18 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from heldout.neural.layers.base import Array
+from heldout.neural.losses import mean_of_row
 
 
 def accuracy(outputs: Array, codes: Array) -> Array:
-    """1 where the highest score, or the sign of a single one, is that of the row's class, or of its largest share."""
+    """1 where the highest score, or the sign of a single one, is that of the row's class, or of its largest share.
+
+    Where a row is a sequence, the share of its steps of which that is true.
+    """
     if outputs.shape[-1] == 1:
         return ((outputs[:, 0] > 0) == (codes.reshape(-1) > 0.5)).astype(outputs.dtype)
-    codes = codes if codes.ndim == 1 else codes.argmax(axis=-1)
-    return (outputs.argmax(axis=-1) == codes).astype(outputs.dtype)
+    codes = codes if codes.ndim < outputs.ndim else codes.argmax(axis=-1)
+    return mean_of_row((outputs.argmax(axis=-1) == codes).astype(outputs.dtype))
 
 
 def label_accuracy(outputs: Array, targets: Array) -> Array:

@@ -27,7 +27,7 @@ MIXING = 2**31 - 1  # what mixup's key is told by from those of the layers
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an epoch is compiled for. `batch_size` None: each step takes all rows."""
+    """What an epoch is compiled for. `batch_size` None: each step takes all rows. `window`: see `Plan`."""
 
     network: Layer
     loss: Loss
@@ -36,6 +36,7 @@ class Recipe:
     batch_size: int | None
     penalised: bool
     mixup: float = 0.0
+    window: int | None = None
 
     @property
     def random(self) -> bool:
@@ -177,6 +178,12 @@ def order_of(seed: Any, number: Any, n: Any, capacity: int) -> Array:
     return jnp.argsort(drawn_and_key(seed, number, n, capacity)[0])
 
 
+@functools.partial(jax.jit, static_argnames=("count",))
+def starts_of(seed: Any, number: Any, n: Any, count: int) -> Array:
+    """Where the windows of an epoch begin: `count` of n places, each drawn by itself."""
+    return jax.random.randint(keys_of(seed, number)[0], (count,), 0, n)
+
+
 def batch_of(order: Array, i: Any, size: int, n: Any) -> Array:
     """The rows of mini-batch `i`; the last one is filled up from the first."""
     return order[(i * size + jnp.arange(size)) % n]
@@ -185,6 +192,14 @@ def batch_of(order: Array, i: Any, size: int, n: Any) -> Array:
 def rows_at(rows: Rows, taken: Array) -> Rows:
     """Some of the rows, by numbers that are known to be in range, which is a little quicker."""
     return Rows(*(values.at[taken].get(mode="promise_in_bounds") for values in rows))
+
+
+def batch_at(rows: Rows, taken: Array, window: int | None) -> Rows:
+    """A mini-batch: these rows, or the windows that begin at them (size, window)."""
+    if window is None:
+        return rows_at(rows, taken)
+    steps = taken[:, None] + jnp.arange(window)
+    return Rows(*rows_at(rows, steps)[:2], jnp.ones(len(taken), rows.w.dtype))
 
 
 @functools.partial(jax.jit, static_argnames=("recipe",))
@@ -203,8 +218,9 @@ def run_epoch(
 ) -> Outcome:
     """`steps` optimizer steps on mini-batches of the first `n` of `rows`, in their `order` (None: steps take all rows).
 
-    Where the batch size does not divide the rows, the last batch is filled up from the first. Breaks off at the first
-    loss that is not finite. `number` is that of the epoch: with the same seed and number, layers draw the same.
+    Where the batch size does not divide the rows, the last batch is filled up from the first. Of windows, `order` is
+    where they begin, and `n` their number. Breaks off at the first loss that is not finite. `number` is that of the
+    epoch: with the same seed and number, layers draw the same.
     """
     size = recipe.batch_size
     for_layers = keys_of(seed, number)[1] if recipe.random else None
@@ -213,7 +229,7 @@ def run_epoch(
 
     def step(at: Going) -> Going:
         i, _, now, sums, losses = at
-        batch = rows if size is None or order is None else rows_at(rows, batch_of(order, i, size, n))
+        batch = rows if size is None or order is None else batch_at(rows, batch_of(order, i, size, n), recipe.window)
         count = n if size is None else size
         drawn = None if for_layers is None else jax.random.fold_in(for_layers, i)
         (loss, (state, new)), gradients = gradient(now.params, now.state, batch, count, scaling, drawn)
@@ -242,13 +258,20 @@ def block_rows(shape: Shape, n: int) -> int:
     return min(most, max(n, 1))
 
 
-@functools.partial(jax.jit, static_argnames=("network", "loss", "metric"))
+@functools.partial(jax.jit, static_argnames=("network", "loss", "metric", "block"))
 def judge(
-    network: Layer, loss: Loss, metric: str, params: Params, state: State, rows: Rows, scaling: Scaling | None
+    network: Layer,
+    loss: Loss,
+    metric: str,
+    params: Params,
+    state: State,
+    rows: Rows,
+    scaling: Scaling | None,
+    block: int | None = None,
 ) -> Sums:
-    """The sums over `rows` in evaluation mode, block by block."""
+    """The sums over `rows` in evaluation mode, so many at once (None: by the size of a row)."""
     n = rows.w.shape[0]
-    size = block_rows(rows.x.shape[1:], n)
+    size = min(block, n) if block else block_rows(rows.x.shape[1:], n)
 
     def add(i: Array, sums: Sums) -> Sums:
         at = i * size + jnp.arange(size)

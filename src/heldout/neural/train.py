@@ -24,7 +24,19 @@ from heldout.neural.history import BETTER_HIGH, Epoch, History
 from heldout.neural.layers.base import Layer, Params, State
 from heldout.neural.losses import Loss
 from heldout.neural.optimizers import Optimizer
-from heldout.neural.program import Carried, Outcome, Recipe, Rows, Scaling, Sums, judge, memory_of, order_of, run_epoch
+from heldout.neural.program import (
+    Carried,
+    Outcome,
+    Recipe,
+    Rows,
+    Scaling,
+    Sums,
+    judge,
+    memory_of,
+    order_of,
+    run_epoch,
+    starts_of,
+)
 from heldout.neural.schedules import Constant, Plateau, Schedule
 from heldout.neural.source import Source
 
@@ -53,6 +65,10 @@ class Plan:
     chunk_rows : int above 0, or None: rows on the device at a time
     metric_unit : float above 0: what a metric of 1 is in the target's unit
     mixup : float, not negative: the α of mixup; 0 mixes nothing
+    window : int above 0, or None: rows are the steps of one long sequence, and mini-batches are made of windows of so
+        many steps, which begin anywhere
+    steps : int above 0, or None: of an epoch; None: as many as the passes over the rows make
+    block : int above 0, or None: rows judged at once; None: by their size
     """
 
     loss: Loss
@@ -71,6 +87,9 @@ class Plan:
     chunk_rows: int | None = None
     metric_unit: float = 1.0
     mixup: float = 0.0
+    window: int | None = None
+    steps: int | None = None
+    block: int | None = None
 
 
 class Callback(Protocol):
@@ -207,23 +226,23 @@ class Trainer:
     def run(self, start: Carried, chunk: Rows, n: int, rates: Array, steps: int, tag: int) -> Outcome:
         """Steps on one chunk of n rows, as compiled."""
         plan = self.plan
-        size = None if plan.batch_size >= n else plan.batch_size
+        size = None if plan.batch_size >= n and plan.window is None else plan.batch_size
         penalised = plan.l1 > 0.0 or plan.l2 > 0.0
-        recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, penalised, plan.mixup)
+        recipe = Recipe(self.network, plan.loss, plan.metric, plan.optimizer, size, penalised, plan.mixup, plan.window)
         dtype, seed, number = chunk.w.dtype, np.uint32(plan.seed), np.int32(tag)
         if takes_over(recipe, start.params, chunk):
             from heldout.neural.chain.epoch import run_chain  # Numba is imported where it is needed
 
             penalties = np.array([plan.l1, plan.l2])
             return run_chain(recipe, start, chunk, n, self.scaling, rates[:steps], penalties, seed, number)
-        order = None if size is None else order_of(seed, number, np.int32(n), len(chunk.w))
+        order, count = self.order(chunk, n, tag)
         rates = np.concatenate([rates, np.zeros(-len(rates) % GRAIN)])  # few lengths are compiled for
         penalties = np.array([plan.l1, plan.l2], dtype)
         outcome: Outcome = run_epoch(
             recipe,
             start,
             chunk,
-            np.int32(n),
+            np.int32(count),
             order,
             self.scaling,
             rates.astype(dtype),
@@ -234,9 +253,17 @@ class Trainer:
         )
         return outcome
 
+    def order(self, chunk: Rows, n: int, tag: int) -> tuple[Any, int]:
+        """The order in which steps take a chunk's n rows (None: all at once), or where windows begin; its length."""
+        plan, drawn_by = self.plan, (np.uint32(self.plan.seed), np.int32(tag))
+        if plan.window is not None:
+            count = self.steps_for(n) * plan.batch_size
+            return starts_of(*drawn_by, np.int32(n - plan.window + 1), count), count
+        return (None if plan.batch_size >= n else order_of(*drawn_by, np.int32(n), len(chunk.w))), n
+
     def steps_for(self, n: int) -> int:
         """How many steps an epoch makes on a chunk of n rows."""
-        return self.plan.passes * -(-n // self.plan.batch_size)
+        return self.plan.steps or self.plan.passes * -(-n // self.plan.batch_size)
 
     def steps_per_epoch(self) -> int:
         return sum(map(self.steps_for, self.source.chunk_sizes()))
@@ -254,7 +281,14 @@ class Trainer:
         sums = _no_sums()
         for chunk, _ in self.held.chunks(None):
             new = judge(
-                self.network, self.plan.loss, self.plan.metric, carried.params, carried.state, chunk, self.scaling
+                self.network,
+                self.plan.loss,
+                self.plan.metric,
+                carried.params,
+                carried.state,
+                chunk,
+                self.scaling,
+                self.plan.block,
             )
             sums = Sums(*(a + float(b) for a, b in zip(sums, new, strict=True)))
         return _means(sums, self.plan)
@@ -289,7 +323,8 @@ def _means(sums: Sums, plan: Plan) -> tuple[float, float]:
 
 def _title(epoch: Epoch, plan: Plan) -> str:
     loss, told = ("train", epoch.train_loss) if math.isnan(epoch.validation_loss) else ("val.", epoch.validation_loss)
-    return f"epoch {epoch.epoch}: {loss} loss {told:.4g}"
+    where = f"step {epoch.epoch * plan.steps:,}" if plan.steps else f"epoch {epoch.epoch}"
+    return f"{where}: {loss} loss {told:.4g}"
 
 
 def _broken_off(failure: Failure, course: Course) -> str:

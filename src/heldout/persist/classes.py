@@ -23,6 +23,8 @@ CLASSES: dict[str, str] = {
     "Characters": "heldout.texts.tokens:Characters",
     "Bytes": "heldout.texts.tokens:Bytes",
     "Words": "heldout.texts.tokens:Words",
+    "TransformerLanguageModel": "heldout.neural.language:TransformerLanguageModel",
+    "RecurrentLanguageModel": "heldout.neural.language:RecurrentLanguageModel",
     "Checkpoint": "heldout.neural.checkpoint:Checkpoint",
     **{entry.name: entry.path for entry in LEARNERS.values()},
 }

@@ -51,15 +51,16 @@ def attend(look: Look, q: Array, k: Array, v: Array, mask: Mask) -> Array:
     return weights_of(look, q, k, mask) @ v
 
 
-def weights_of(look: Look, q: Array, k: Array, mask: Mask) -> Array:
-    """The p (n, H, T, S)."""
-    scores = _scores(look, q, k, jnp.arange(k.shape[2]), mask)
+def weights_of(look: Look, q: Array, k: Array, mask: Mask, first: Any = 0) -> Array:
+    """The p (n, H, T, S), where the first query stands at the place `first`, and the first key at 0."""
+    scores = _scores(look, q, k, jnp.arange(k.shape[2]) - first, mask)
     p = jax.nn.softmax(scores, axis=-1)
     return p if mask is None else jnp.where(scores > NEVER / 2, p, 0.0)  # a query may meet no key
 
 
 def _scores(look: Look, q: Array, k: Array, at: Array, mask: Mask) -> Array:
-    """The scores (n, H, T, S) of keys that stand at the places `at` (S,); `NEVER` for pairs that do not meet."""
+    """The scores (n, H, T, S) of keys that stand at the places `at` (S,), counted from the first query; `NEVER` for
+    pairs that do not meet."""
     scores = jnp.einsum("nhtd,nhsd->nhts", q, k) / math.sqrt(q.shape[-1])
     apart = jnp.arange(q.shape[2])[:, None] - at  # (T, S)
     if look.alibi:

@@ -123,8 +123,7 @@ class MultiHeadAttention(SequenceLayer):
     ) -> tuple[Array, State, Mask]:
         look, q, k, seen = self._read(params, x, mask)
         v = self._heads(params["value"], x[:, : self.memory])
-        y = attend(look, q, k, v, seen)
-        y = _affine(params["output"], jnp.swapaxes(y, 1, 2).reshape(len(x), -1, x.shape[-1]))
+        y = self._joined(params, attend(look, q, k, v, seen))
         if self.memory is not None:
             y = jnp.concatenate([jnp.zeros_like(x[:, : self.memory]), y], axis=1)
         return y, state, mask
@@ -133,6 +132,24 @@ class MultiHeadAttention(SequenceLayer):
         """The weights with which each step (queries, first) takes part of each (keys): (n, H, T, S)."""
         look, q, k, seen = self._read(params, x, mask)
         return weights_of(look, q, k, seen)
+
+    def init_cache(self, n: int, in_shape: Shape) -> Params:
+        steps, width = in_shape
+        empty = jnp.zeros((n, self.heads, steps, width // self.heads), float_type())
+        return {"keys": empty, "values": empty}
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        if not self.causal:
+            raise InputError("MultiHeadAttention looks ahead, and cannot go step by step, unless it has causal=True.")
+        q, k, v = (self._heads(params[part], x) for part in PARTS[:3])
+        if self.positions == "rotary":
+            q, k = turned(q, at), turned(k, at)
+        put = jax.lax.dynamic_update_slice_in_dim
+        keys, values = put(cache["keys"], k, at, axis=2), put(cache["values"], v, at, axis=2)
+        y = weights_of(Look(True, self.positions == "alibi"), q, keys, None, at) @ values
+        return self._joined(params, y), {"keys": keys, "values": values}
 
     def _read(self, params: Params, x: Array, mask: Mask) -> tuple[Look, Array, Array, Mask]:
         """How is looked, queries and keys (n, H, T, d), and the keys' mask."""
@@ -147,6 +164,11 @@ class MultiHeadAttention(SequenceLayer):
             None if mask is None else mask[:, : self.memory],
         )
 
+    def _joined(self, params: Params, y: Array) -> Array:
+        """What the heads (n, H, T, d) give together (n, T, C)."""
+        n, heads, steps, d = y.shape
+        return _affine(params["output"], jnp.swapaxes(y, 1, 2).reshape(n, steps, heads * d))
+
     def _heads(self, params: Params, x: Array) -> Array:
         n, steps, width = x.shape
         return jnp.swapaxes(_affine(params, x).reshape(n, steps, self.heads, width // self.heads), 1, 2)
@@ -157,10 +179,13 @@ def _affine(params: Params, x: Array) -> Array:
     return affine(x, weights, params["bias"] if "bias" in params else jnp.zeros(weights.shape[1], x.dtype))
 
 
-def turned(x: Array) -> Array:
-    r"""Rotary positions: the pair (x_i, x_{i + d/2}) of step t turned by the angle :math:`t \cdot 10000^{-2i/d}`."""
+def turned(x: Array, first: Any = 0) -> Array:
+    r"""Rotary positions: the pair (x_i, x_{i + d/2}) of step t turned by the angle :math:`t \cdot 10000^{-2i/d}`.
+
+    The first step of `x` is t = `first`.
+    """
     steps, d = x.shape[-2:]
-    angles = jnp.arange(steps, dtype=x.dtype)[:, None] * _frequencies(d, x.dtype)
+    angles = (first + jnp.arange(steps)).astype(x.dtype)[:, None] * _frequencies(d, x.dtype)
     first, second = x[..., : d // 2], x[..., d // 2 :]
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
@@ -220,14 +245,21 @@ class Positions(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        return x + (params["positions"] if self.learned else sinusoids(x.shape[1], x.shape[2], x.dtype)), state
+        return x + (params["positions"] if self.learned else sinusoids(jnp.arange(x.shape[1]), x)), state
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        steps = at + jnp.arange(x.shape[1])
+        return x + (params["positions"].at[steps].get(mode="clip") if self.learned else sinusoids(steps, x)), cache
 
 
-def sinusoids(steps: int, channels: int, dtype: Any) -> Array:
-    """Sinusoidal positions (T, C)."""
-    angles = jnp.arange(steps, dtype=dtype)[:, None] * _frequencies(channels, dtype)
+def sinusoids(steps: Array, x: Array) -> Array:
+    """The sinusoidal positions (k, C) of these steps (k,), for `x` (n, k, C)."""
+    channels, dtype = x.shape[-1], x.dtype
+    angles = steps.astype(dtype)[:, None] * _frequencies(channels, dtype)
     both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
-    return both.reshape(steps, -1)[:, :channels]
+    return both.reshape(len(steps), -1)[:, :channels]
 
 
 @final
@@ -294,6 +326,11 @@ class Embedding(SequenceLayer):
         outside = (codes < 0) | (codes >= self.vocabulary)
         steps = params["weights"].at[codes].get(mode="clip")
         return jnp.where(outside[..., None], jnp.nan, steps), state, mask
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        return self.apply(params, state, x)[0], cache
 
 
 def check_scale(layer: Layer, scale: float) -> None:

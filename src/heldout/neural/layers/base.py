@@ -78,6 +78,25 @@ class Layer(ABC):
             )
         return *self.apply(params, state, x, train=train, key=key), mask
 
+    def init_cache(self, n: int, in_shape: Shape) -> Params:
+        """What `extend` remembers before the first step, for n sequences of at most `in_shape[0]` steps."""
+        return {}
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        """The outputs for further steps `x` (n, k, ...) of sequences, the first at the place `at`, and the cache then.
+
+        So step by step it gives what `apply` gives for the whole. Only the first `count` steps are there; the others
+        fill up, and leave nothing behind that counts. InputError where a layer cannot go on from what it remembers.
+        """
+        if not self.by_step:
+            raise InputError(
+                f"{type(self).__name__} does not go step by step: a network that generates is made of layers that "
+                "treat each step by itself or look back only, such as MultiHeadAttention(4, causal=True) or LSTM(64)."
+            )
+        return self.apply(params, state, x)[0], cache
+
     def backward(
         self, params: Params, state: State, x: Array, upstream: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Params, Array]:

@@ -107,6 +107,22 @@ class Sequential(Container):
             after |= {name: new} if new else {}
         return x, after, mask
 
+    def init_cache(self, n: int, in_shape: Shape) -> Params:
+        caches: Params = {}
+        for name, layer in self._branches.items():
+            caches[name] = layer.init_cache(n, in_shape)
+            in_shape = layer.out_shape(in_shape)
+        return caches
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        after: Params = {}
+        for name, layer in self._branches.items():
+            own = params.get(name, {}), state.get(name, {})
+            x, after[name] = layer.extend(*own, x, cache[name], at, count)
+        return x, after
+
 
 @dataclass(frozen=True)
 class Residual(Container):
@@ -157,6 +173,19 @@ class Residual(Container):
     ) -> tuple[Array, State, Mask]:
         outputs, after, mask = _apply_branches(self._branches, params, state, x, mask, train, key)
         return outputs[0] + (x if self.shortcut is None else outputs[1]), after, mask
+
+    def init_cache(self, n: int, in_shape: Shape) -> Params:
+        return {name: layer.init_cache(n, in_shape) for name, layer in self._branches.items()}
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        outputs, after = [], {}
+        for name, layer in self._branches.items():
+            own = params.get(name, {}), state.get(name, {})
+            y, after[name] = layer.extend(*own, x, cache[name], at, count)
+            outputs.append(y)
+        return outputs[0] + (x if self.shortcut is None else outputs[1]), after
 
     @property
     def _branches(self) -> dict[str, Layer]:

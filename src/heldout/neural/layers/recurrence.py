@@ -170,6 +170,19 @@ def _backward(way: Way, everything: Any, upstream: Array) -> tuple[Array, Array,
 recur.defvjp(_forward, _backward)
 
 
+def go_on(cell: str, drive: Array, weights: Array, inner: Array, memory: Arrays, count: Array) -> tuple[Array, Arrays]:
+    """The states (k, n, m) of further steps, of which the first `count` are there, and the memory after those."""
+
+    def step(memory: Arrays, at: Any) -> tuple[Arrays, Array]:
+        number, p = at
+        after, _ = CELLS[cell].forward(p, memory[0] @ weights, inner, memory)
+        after = tuple(jnp.where(number < count, new, old) for new, old in zip(after, memory, strict=True))
+        return after, after[0]
+
+    memory, states = lax.scan(step, memory, (jnp.arange(len(drive)), drive))
+    return states, memory
+
+
 def _fits(way: Way, drive: Array, weights: Array) -> bool:
     """Whether the kernel can, and is worth it."""
     steps, n, _ = drive.shape

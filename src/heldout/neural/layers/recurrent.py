@@ -25,7 +25,7 @@ from heldout.neural.layers.dense import affine
 from heldout.neural.layers.dropout import Dropout
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.masking import check_steps
-from heldout.neural.layers.recurrence import CELLS, Way, recur
+from heldout.neural.layers.recurrence import CELLS, Way, go_on, recur
 
 SIDES = {"forward": False, "backward": True}  # whether it begins at the last step
 
@@ -119,9 +119,29 @@ class Recurrent(SequenceLayer):
 
     def _states(self, params: Params, x: Array, there: Array, reverse: bool, watch: Array | None) -> Array:
         """The states of one layer in one direction (T, n, m)."""
+        return recur(Way(self._cell, reverse, self.truncation), *self._driven(params, x), there, watch)
+
+    def _driven(self, params: Params, x: Array) -> tuple[Array, Array, Array]:
+        """The drive (T, n, gates m), and the weights and the inner bias of the recursion."""
         drive = affine(x, params["weights"], params["bias"])
-        inner = params.get("recurrent_bias", jnp.zeros(self.units, x.dtype))
-        return recur(Way(self._cell, reverse, self.truncation), drive, params["recurrent"], inner, there, watch)
+        return drive, params["recurrent"], params.get("recurrent_bias", jnp.zeros(self.units, x.dtype))
+
+    def init_cache(self, n: int, in_shape: Shape) -> Params:
+        memory = (jnp.zeros((n, self.units), float_type()),) * CELLS[self._cell].memories
+        return {f"layer_{number + 1}": memory for number in range(self.layers)}
+
+    def extend(
+        self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
+    ) -> tuple[Array, Params]:
+        if self.bidirectional or not self.return_sequences:
+            raise InputError(
+                f"{type(self).__name__} goes step by step only with return_sequences=True and bidirectional=False."
+            )
+        x, after = jnp.swapaxes(x, 0, 1), {}
+        for name, memory in cache.items():
+            own = params[name]["forward"]
+            x, after[name] = go_on(self._cell, *self._driven(own, x), memory, count)
+        return jnp.swapaxes(x, 0, 1), after
 
     def norms_through_time(
         self, params: Params, x: Array, mask: Mask, upstream: Array, *, train: bool = False, key: Key = None
