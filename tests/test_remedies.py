@@ -105,7 +105,9 @@ def test_a_remedy_is_tried_adopted_kept_and_used(tmp_path: Path) -> None:
     assert finding(study, "H102", "DecisionTreeRegressor").title == "Large gap"  # nothing simpler was fitted
     steps: list[str] = []
     study.diagnose(progress=lambda title, *_: steps.append(title))
-    assert steps[1:] == [f"Decision tree: {row['change']}" for row in study.findings[-1].evidence["tried"]]
+    assert steps[1:] == [
+        f"Decision tree: {row['change']}" for row in finding(study, "H103", "DecisionTreeRegressor").evidence["tried"]
+    ]
     assert finding(study, "H102", "DecisionTreeRegressor").title == "Overfits"
     tried = finding(study, "H103", "DecisionTreeRegressor")
     (adopted,) = (row for row in tried.evidence["tried"] if row["adopted"])

@@ -105,16 +105,16 @@ def difference(one: Replicates, other: Replicates) -> Difference:
     the rows of the smallest class for the clusters.
     """
     sign = -1.0 if one.criterion.greater_is_better else 1.0
-    value = sign * (one.value - other.value)
+    value, noise = sign * (one.value - other.value), math.hypot(one.noise, other.noise)
     if len(one.jackknife) == len(other.jackknife) >= LEAST_CLUSTERS:
         n = len(one.jackknife)
         pseudo = n * value - (n - 1) * sign * (one.jackknife - other.jackknife)
         spread = float(pseudo.std())
         differing = int(np.sum(np.abs(pseudo) > NOTHING * np.abs(pseudo).max()))
         if spread <= NOTHING * abs(value):
-            return Difference(value, 0.0, 0.0, n, differing)
+            return Difference(value, noise, 0.0, n, differing)
         skewness = float(np.mean((pseudo - pseudo.mean()) ** 3)) / spread**3
-        return Difference(value, spread / math.sqrt(n - 1), skewness, n, differing)
+        return Difference(value, math.hypot(spread / math.sqrt(n - 1), noise), skewness, n, differing)
     n = min(len(one.draws), len(other.draws))
     drawn = one.draws[:n] - other.draws[:n]
     spread = float(drawn.std(ddof=1)) if n > 1 else 0.0
