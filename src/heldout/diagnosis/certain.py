@@ -106,7 +106,8 @@ class Covered(Check):
         message = (
             f"{what} hold the truth of a new row with a chance of {percent(LEVEL)} (conformal prediction). On "
             f"validation they held it in {percent(round(covered.value, 4))} ({percent(covered.level)} interval "
-            f"{percent(round(covered.low, 3))} to {percent(round(covered.high, 3))}), each row judged by thresholds of other rows."
+            f"{percent(round(covered.low, 3))} to {percent(round(covered.high, 3))}), each row "
+            "judged by thresholds of other rows."
         )
         if known.empty > 0:
             message += (
