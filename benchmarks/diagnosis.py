@@ -7,11 +7,8 @@ The truth is known here: every data set is drawn from a law, and each claim is c
 
 from __future__ import annotations
 
-import argparse
-import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.stats import binomtest
 from sklearn.base import clone
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
+import certainty
 from common import DATA
 from heldout import (
     DecisionTreeRegressor,
@@ -38,18 +35,11 @@ from heldout import (
     read,
 )
 from heldout.diagnosis.curves import validation_curve
+from simulated import main, share
 
 FRESH = 20_000
 FAULTS = ("Overfits", "Underfits", "Worse than trivial")
 Array = np.ndarray[Any, Any]
-
-
-def share(count: int, of: int) -> str:
-    """ "3 of 200 (1.5%, 95% interval 0.3% to 4.3%)"."""
-    found = binomtest(count, of).proportion_ci(0.95) if of else None
-    return f"{count} of {of}" + (
-        f" ({count / of:.1%}, 95% interval {found.low:.1%} to {found.high:.1%})" if found else ""
-    )
 
 
 # Whole studies, default panel: no signal, and a learner that is right ---------------------------------------
@@ -255,22 +245,9 @@ CASES: dict[str, tuple[Callable[[int], None], int]] = {
     "esl": (esl, 50),
     "nadeau-bengio": (nadeau_bengio, 1000),
     "adult": (adult, 1),
+    **certainty.CASES,
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--case", choices=list(CASES), help="only this one")
-    parser.add_argument("--sets", type=int, help="data sets; default: 200, of planted faults 50")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    os.environ.setdefault("HELDOUT_LEDGER", os.devnull)
-    for name, (work, sets) in CASES.items():
-        if options.case in (None, name):
-            start = time.perf_counter()
-            work(options.sets or sets)
-            print(f"  {name} took {time.perf_counter() - start:.0f} s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(CASES, __doc__ or "")

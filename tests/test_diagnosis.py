@@ -85,7 +85,7 @@ def test_p_values_are_those_of_all_questions_together() -> None:
     """Two learners: two questions each about the trivial answer, one about the sibling; half of the error rate."""
     study = Study(table(), "y", learners=["LinearRegression", "Ridge"])
     evidence: list[Evidence] = []
-    study._evidence = lambda scored, real=study._evidence: evidence.append(real(scored)) or evidence[-1]  # type: ignore[method-assign]
+    study._evidence = lambda *a, real=study._evidence: evidence.append(real(*a)) or evidence[-1]  # type: ignore[method-assign]
     study.fit()
     made = evidence[-1].comparisons
     assert len(made) == 6 and {item.relation for item in made} == {"beats trivial", "trivial", "simpler", "richer"}

@@ -33,6 +33,11 @@ def labels(n: int = 300) -> pl.DataFrame:
     return frame.with_columns(y=pl.when(pl.col("y") > 0.4).then(pl.lit("high")).otherwise(pl.lit("low")))
 
 
+def said(study: Study) -> list[dict[str, Any]]:
+    """The findings, without those that depend on what the ledger has seen before."""
+    return [item.to_json() for item in study.findings if item.code != "H404"]
+
+
 def test_the_five_lines_of_the_readme(tmp_path: Path) -> None:
     numbers().write_csv(tmp_path / "houses.csv")
     study = Study(tmp_path / "houses.csv", target="y")
@@ -107,7 +112,7 @@ def test_a_study_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pyte
     assert calls == ["BaselineClassifier", "SoftmaxClassifier", "again SoftmaxClassifier"]
     straight = Study(labels(), "y", learners=["SoftmaxClassifier"]).fit()
     assert whole.leaderboard[0]["validation"] == straight.leaderboard[0]["validation"]
-    assert [f.message for f in whole.findings] == [f.message for f in straight.findings]
+    assert said(whole) == said(straight)
 
 
 def test_a_time_limit_skips_what_would_begin_too_late(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_findings_do_not_change_with_the_test_rows() -> None:
     frame = numbers(300).with_columns(part=pl.Series(["train"] * 180 + ["val"] * 60 + ["test"] * 60))
     changed = frame.with_columns(y=pl.when(pl.col("part") == "test").then(pl.col("y") * 100).otherwise(pl.col("y")))
     one, two = (Study(given, "y", part="part").fit() for given in (frame, changed))
-    assert [f.to_json() for f in one.findings] == [f.to_json() for f in two.findings]
+    assert said(one) == said(two)
     assert one.leaderboard[0]["validation"] == two.leaderboard[0]["validation"]
 
 

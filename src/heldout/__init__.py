@@ -20,12 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heldout.baseline import BaselineClassifier, BaselineRegressor
+    from heldout.certainty.calibration import calibration
+    from heldout.certainty.conformal_estimators import ConformalClassifier, ConformalRegressor
+    from heldout.certainty.thresholdout import Thresholdout
     from heldout.data.encode import Encoder
     from heldout.data.read import read
     from heldout.data.table import Table
     from heldout.diagnosis import Check, Evidence, Finding
     from heldout.diagnosis.alone import diagnose
     from heldout.diagnosis.curves import learning_curve, validation_curve
+    from heldout.diagnosis.nested import nested_cross_validate
     from heldout.diagnosis.resampled import corrected_t_test
     from heldout.ensemble.diversity import diversity_of
     from heldout.ensemble.estimators import (
@@ -148,6 +152,11 @@ _PLACES = {
     "learning_curve": "heldout.diagnosis.curves",
     "validation_curve": "heldout.diagnosis.curves",
     "corrected_t_test": "heldout.diagnosis.resampled",
+    "nested_cross_validate": "heldout.diagnosis.nested",
+    "calibration": "heldout.certainty.calibration",
+    "ConformalClassifier": "heldout.certainty.conformal_estimators",
+    "ConformalRegressor": "heldout.certainty.conformal_estimators",
+    "Thresholdout": "heldout.certainty.thresholdout",
     "Check": "heldout.diagnosis",
     "Evidence": "heldout.diagnosis",
     "Finding": "heldout.diagnosis",
@@ -165,6 +174,8 @@ __all__ = [
     "BaselineClassifier",
     "BaselineRegressor",
     "Check",
+    "ConformalClassifier",
+    "ConformalRegressor",
     "ConvNetClassifier",
     "ConvNetRegressor",
     "DecisionTreeClassifier",
@@ -206,11 +217,13 @@ __all__ = [
     "Split",
     "Study",
     "Table",
+    "Thresholdout",
     "TransformerLanguageModel",
     "assumptions",
     "attention_maps",
     "augmented",
     "backprop",
+    "calibration",
     "check_gradients",
     "compare_reductions",
     "convolve",
@@ -230,6 +243,7 @@ __all__ = [
     "logistic_inference",
     "margin_loss",
     "maximum_likelihood",
+    "nested_cross_validate",
     "occlusion_sensitivity",
     "permutation_importance",
     "read",

@@ -96,6 +96,10 @@ Grey = Annotated[bool, typer.Option("--grey", help="Read images in grey.")]
 Damaged = Annotated[str, typer.Option(help="Files that are no images: refuse or skip.", metavar="refuse|skip")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same study.", min=0)]
 TimeLimit = Annotated[float | None, typer.Option(help="Seconds for all fits together.", min=0)]
+Guard = Annotated[
+    int | None,
+    typer.Option("--thresholdout", help="Tell scores on validation through Thresholdout.", min=1, metavar="BUDGET"),
+]
 Jobs = Annotated[int | None, typer.Option(help="Threads. Default: all cores.", min=1)]
 LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.", metavar="FILE")]
 Again = Annotated[
@@ -137,6 +141,7 @@ def fit_or_run(
     damaged: Damaged = "refuse",
     seed: Seed = 0,
     time_limit: TimeLimit = None,
+    thresholdout: Guard = None,
     jobs: Jobs = None,
     ledger: LedgerPath = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this study.", metavar="STUDY")] = None,
@@ -176,6 +181,7 @@ def fit_or_run(
             learners=learner or None,
             seed=seed,
             time_limit=time_limit,
+            thresholdout=thresholdout,
             jobs=jobs,
             folder=output or _new_folder(data),
             ledger=ledger,
@@ -261,6 +267,10 @@ def predict(
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="CSV, TSV, Parquet or JSON lines by its name; - prints CSV.")
     ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(help="Also the interval, or the set of classes, that holds the truth with this chance: 0.95."),
+    ] = None,
     delimiter: Delimiter = None,
     sheet: Sheet = None,
     missing: Missing = None,
@@ -273,7 +283,8 @@ def predict(
     from heldout.study import Study
 
     used = Study.load(model).model if model.is_dir() else persist.load(model, expected=Model)
-    table, notices = used.predict_table(data, delimiter=delimiter, sheet=sheet, missing=missing or [], damaged=damaged)
+    read_options = {"delimiter": delimiter, "sheet": sheet, "missing": missing or [], "damaged": damaged}
+    table, notices = used.predict_table(data, level=level, **read_options)
     for notice in notices:
         _say(notice, quiet)
     path = output or f"{Path(data).name.split('.')[0]}-predictions.csv"

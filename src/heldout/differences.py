@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,14 @@ class Difference:
         """The difference of the two the other way round."""
         return Difference(-self.value, self.losses, self.gains, self.clusters, self.differing, self.held)
 
+    def blurred(self, noise: float) -> Difference:
+        """The same where the scores themselves have a noise of this spread, in units of the criterion."""
+        if not noise:
+            return self
+        spread = noise if self.held is None else 2.0 * math.sqrt(self.held) * noise
+        gains, losses = (replace(side, se=math.hypot(side.se, spread)) for side in (self.gains, self.losses))
+        return replace(self, gains=gains, losses=losses)
+
     @property
     def _df(self) -> int:
         return max(1, self.differing - 1)
@@ -172,7 +180,7 @@ def difference(one: Replicates, other: Replicates) -> Difference:
         n = len(one.jackknife)
         left = one.jackknife**power - other.jackknife**power
         pseudo = sign * (n * (means[0] - means[1]) - (n - 1) * left)
-        return of_clusters(value, pseudo, held)
+        return of_clusters(value, pseudo, held).blurred(math.hypot(one.noise, other.noise))
     n = min(len(one.draws), len(other.draws))
     spread = float((one.draws[:n] - other.draws[:n]).std(ddof=1)) if n > 1 else 0.0
     return Difference(value, Side(value, spread), Side(-value, spread), one.smallest_class, one.smallest_class)

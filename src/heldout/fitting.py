@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from heldout import metrics
 from heldout.candidates import Candidate
+from heldout.certainty.thresholdout import Thresholdout, guarded
 from heldout.data.encode import Encoder
 from heldout.errors import HeldoutError
 from heldout.intervals import Replicates, Sample, Score, replicate
@@ -30,7 +31,8 @@ MOST_MEMORY = 0.5  # that rows as float64 may take for a learner that wants them
 class Rows:
     """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all.
 
-    Without a part and its encoder, every learner gets `X` as it is.
+    Without a part and its encoder, every learner gets `X` as it is. A `guard` answers for validation rows instead of
+    the rows themselves.
     """
 
     part: Part | None
@@ -39,11 +41,13 @@ class Rows:
     y: Array
     sample: Sample
     draws: Array
+    guard: Thresholdout | None = None
 
     @classmethod
-    def of(cls, part: Part, problem: Problem, encoder: Encoder, seed: int) -> Rows:
+    def of(cls, part: Part, problem: Problem, encoder: Encoder | None, seed: int) -> Rows:
+        """Without an encoder the rows have no matrix, and can be scored only."""
         sample = Sample.of(part.units, seed)
-        X = encoder.transform(part.table.select(problem.features))
+        X = None if encoder is None else encoder.transform(part.table.select(problem.features))
         return cls(part, encoder, X, problem.y(part.table), sample, sample.cluster_draws())
 
     def input_for(self, candidate: Candidate, problem: Problem) -> Any:
@@ -52,6 +56,11 @@ class Rows:
         if candidate.raw:
             return as_pandas(self.part.table, problem)
         return images_for(candidate.estimator, self.X, self.encoder)
+
+    @property
+    def units(self) -> Array:
+        """The unit that each row belongs to, (n,)."""
+        return self.sample.cluster if self.part is None else self.part.units
 
     def replicates(self, criterion: Criterion, prediction: Prediction) -> Replicates:
         return replicate(criterion, self.y, prediction, self.sample, self.draws)
@@ -78,6 +87,12 @@ class Fitted:
     predict_seconds: float = 0.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shown_title(self) -> str:
+        """What people call it: the name that the user gave, if there is one."""
+        own = self.remedy_of or self.name == type(self.estimator).__name__
+        return self.title if own else self.name
 
     @property
     def is_asked_about(self) -> bool:
@@ -160,6 +175,10 @@ def score(
     on_validation = predict(candidate.estimator, validation.input_for(candidate, problem), problem)
     seconds = time.perf_counter() - start
     on_train = predict(candidate.estimator, train.input_for(candidate, problem), problem)
+    of_train = train.replicates(problem.criterion, on_train)
+    of_validation = validation.replicates(problem.criterion, on_validation)
+    if validation.guard is not None and not candidate.baseline:
+        of_validation = guarded(of_train, of_validation, validation.guard)
     return Fitted(
         name=candidate.name,
         title=candidate.title,
@@ -168,8 +187,8 @@ def score(
         ours=candidate.ours,
         raw=candidate.raw,
         estimator=candidate.estimator,
-        train=train.replicates(problem.criterion, on_train),
-        validation=validation.replicates(problem.criterion, on_validation),
+        train=of_train,
+        validation=of_validation,
         prediction=on_validation,
         fit_seconds=fit_seconds,
         predict_seconds=seconds,
@@ -179,8 +198,11 @@ def score(
 
 
 def with_beside(fitted: Fitted, problem: Problem, validation: Rows) -> Fitted:
-    """The same with its scores by the usual criteria beside the one asked for, of a learner that was fitted."""
-    if fitted.prediction is None:
+    """The same with its scores by the usual criteria beside the one asked for, of a learner that was fitted.
+
+    Where a guard answers for the rows, there are none: each would be a question.
+    """
+    if fitted.prediction is None or validation.guard is not None:
         return fitted
     others = beside(problem, fitted.prediction)
     scores = tuple((item, validation.replicates(item, fitted.prediction).score()) for item in others)

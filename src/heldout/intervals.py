@@ -10,7 +10,7 @@ independent rows has a formula: Wilson (1927), JASA 22.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,11 +99,12 @@ class Replicates:
     n_rows: int
     smallest_class: int
     exact: bool  # accuracy of independent rows: Wilson's formula holds
+    noise: float = 0.0  # of the value itself, where the rows do not answer directly
 
     def score(self, level: float = LEVEL) -> Score:
         """The interval at this level, widened only as far as the criterion's bounds."""
         if self.exact:
-            return _wilson(self.value, self.n_rows, level)
+            return Score(self.value, *wilson(self.value, self.n_rows, level), level, "Wilson")
         low, high = self.value, self.value
         if self.draws.size and np.ptp(self.draws) > SAME * abs(self.value):
             low, high = _bca(self.value, self.draws, self.jackknife, level)
@@ -113,6 +114,13 @@ class Replicates:
             method = "no spread"
         lower, upper = self.criterion.bounds
         return Score(self.value, max(low, lower), min(high, upper), level, method)
+
+    def moved(self, value: float, noise: float) -> Replicates:
+        """The uncertainty of this score, and of a normal `noise` with this spread, around another value."""
+        by = min(max(value, self.criterion.bounds[0]), self.criterion.bounds[1]) - self.value
+        drawn = np.random.default_rng(len(self.draws)).normal(0.0, noise, len(self.draws))
+        moved = replace(self, value=self.value + by, draws=self.draws + by + drawn, jackknife=self.jackknife + by)
+        return replace(moved, exact=False, noise=noise)
 
     def loss_minus(self, other: Replicates, level: float = LEVEL, *, paired: bool) -> Score:
         """loss(self) - loss(other), positive where `self` is worse, with its interval.
@@ -180,13 +188,14 @@ def _acceleration(jackknife: Array) -> float:
     return float(np.sum(deviation**3) / (6 * spread**1.5)) if spread > 0 else 0.0
 
 
-def _wilson(share: float, n: int, level: float) -> Score:
+def wilson(share: float, n: float, level: float) -> tuple[float, float]:
+    """The ends of the interval for a share that was seen in n independent rows."""
     z = float(ndtri((1 + level) / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * float(np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)))
     low = 0.0 if share == 0 else centre - half
     high = 1.0 if share == 1 else centre + half
-    return Score(share, low, high, level, "Wilson")
+    return low, high
 
 
 def _no_spread(value: float, criterion: Criterion, n: int, level: float) -> tuple[float, float]:

@@ -9,15 +9,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from heldout.certainty.calibration import CALIBRATORS, Calibrator, Isotonic
+from heldout.certainty.conformal import Conformal
 from heldout.data.encode import Encoder
 from heldout.data.read import as_raw, conform, wanted_for
 from heldout.data.table import Column, Table
 from heldout.errors import InputError, WorkError
 from heldout.fitting import as_pandas, images_for, predict
+from heldout.intervals import LEVEL
 from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
 from heldout.persist import State
 from heldout.problem import Problem, label_text
+from heldout.words import percent
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,6 +36,10 @@ class Model:
         Fitted on the training rows.
     estimator : estimator
         Fitted on the encoded training rows (or, for a pipeline, on the columns themselves).
+    calibrator : Temperature, Isotonic or None
+        What its probabilities go through, where that was better beyond chance on validation. Labels stay as they are.
+    conformal : Conformal or None
+        How far off it was on the validation rows.
     """
 
     problem: Problem
@@ -39,6 +47,8 @@ class Model:
     estimator: Any
     name: str
     raw: bool = False
+    calibrator: Calibrator | None = None
+    conformal: Conformal | None = None
 
     def __repr__(self) -> str:
         kinds = f"{self.problem.target} from {len(self.problem.features)} columns"
@@ -77,16 +87,45 @@ class Model:
             raise InputError(f"{self.name} gives no probabilities; use predict.")
         return np.asarray(probability)
 
-    def predict_table(self, data: Any, **read_options: Any) -> tuple[pl.DataFrame, list[str]]:
+    def predict_interval(self, data: Any, *, level: float = LEVEL) -> NDArray[np.float64]:
+        """The ends of an interval that holds the true value of a new row with this chance, (n, 2).
+
+        Infinite where there were too few validation rows for the level. For rows that are like those.
+        """
+        if self.problem.classes is not None:
+            raise InputError(f"{self.problem.target} is a class; predict_set gives sets of classes.")
+        conformal = self._conformal()
+        return conformal.intervals(np.asarray(self._says_plainly(self._table(data)).value), level)
+
+    def predict_set(self, data: Any, *, level: float = LEVEL) -> NDArray[np.bool_]:
+        """Which of `problem.classes` are in a set that holds the true one of a new row with this chance, (n, K)."""
+        if self.problem.classes is None:
+            raise InputError(f"{self.problem.target} is a number; predict_interval gives intervals.")
+        conformal = self._conformal()
+        return conformal.sets(np.asarray(self._says_plainly(self._table(data)).probability), level)
+
+    def _conformal(self) -> Conformal:
+        if self.conformal is None:
+            raise InputError(
+                f"{self.name} has no intervals or sets: they come with a study's chosen learner, where it has 50 "
+                "validation rows or more and, for classes, gives probabilities."
+            )
+        return self.conformal
+
+    def predict_table(
+        self, data: Any, *, level: float | None = None, **read_options: Any
+    ) -> tuple[pl.DataFrame, list[str]]:
         """The rows of `data` as they were read, predictions beside them, and notices about how they were read.
 
-        Options: `delimiter`, `sheet`, `missing` and `damaged`, as `heldout.read` has them.
+        `level`: also the interval, or the set of classes, that holds the truth with this chance. Options: `delimiter`,
+        `sheet`, `missing` and `damaged`, as `heldout.read` has them.
         """
         wanted = wanted_for(self.columns, read_options.pop("damaged", "refuse"))
         options = {name: read_options.pop(name, None) for name in ("delimiter", "sheet")}
         given = as_raw(data, wanted=wanted, **options)
         table, notices = conform(given, self.columns, **read_options)
-        prediction = self.says(table)
+        plain = self._says_plainly(table)
+        prediction = self._calibrated(plain)
         frame = given.frame.drop([given.image.name] if given.image else [])
         column = _free_name(f"predicted {self.problem.target}", frame.columns)
         added = {column: self._answer(prediction).tolist()}
@@ -94,13 +133,33 @@ class Model:
             for code, label in enumerate(self.problem.classes):
                 name = _free_name(f"probability of {label_text(label)}", frame.columns)
                 added[name] = prediction.probability[:, code].tolist()
+        if level is not None:
+            added |= {_free_name(name, frame.columns): values for name, values in self._covering(plain, level).items()}
         return frame.with_columns(**{name: pl.Series(name, values) for name, values in added.items()}), notices
+
+    def _covering(self, plain: Prediction, level: float) -> dict[str, list[Any]]:
+        """Columns with the ends of intervals, or with the classes of each set."""
+        conformal, sure = self._conformal(), percent(level)
+        if self.problem.classes is None:
+            low, high = conformal.intervals(np.asarray(plain.value), level).T
+            return {f"{sure} low": low.tolist(), f"{sure} high": high.tolist()}
+        names = [label_text(label) for label in self.problem.classes]
+        members = conformal.sets(np.asarray(plain.probability), level)
+        return {f"{sure} set": [", ".join(n for n, there in zip(names, row, strict=True) if there) for row in members]}
 
     def _table(self, data: Any) -> Table:
         return conform(data, self.columns)[0]
 
     def says(self, table: Table) -> Prediction:
-        """What the learner says of rows that were read as the training rows were."""
+        """What the learner says of rows that were read as the training rows were, its probabilities calibrated."""
+        return self._calibrated(self._says_plainly(table))
+
+    def _calibrated(self, plain: Prediction) -> Prediction:
+        if self.calibrator is None or plain.probability is None:
+            return plain
+        return replace(plain, probability=self.calibrator(plain.probability))
+
+    def _says_plainly(self, table: Table) -> Prediction:
         if self.raw:
             X = as_pandas(table, self.problem)
         else:
@@ -118,13 +177,27 @@ class Model:
 
     def to_state(self) -> dict[str, Any]:
         kept = replace(self.problem, columns=self.columns, left_out=(), notices=(), group=None, time=None, part=None)
-        return {"name": self.name, "problem": kept, "encoder": self.encoder, "estimator": self.estimator}
+        return {
+            "name": self.name,
+            "problem": kept,
+            "encoder": self.encoder,
+            "estimator": self.estimator,
+            "calibrator": self.calibrator,
+            "conformal": self.conformal,
+        }
 
     @classmethod
     def from_state(cls, state: State) -> Model:
         problem = state.object("problem", Problem)
         estimator = state.object("estimator", tuple(entry.load() for entry in LEARNERS.values()))
-        model = cls(problem, state.object("encoder", Encoder), estimator, state.text("name"))
+        model = cls(
+            problem,
+            state.object("encoder", Encoder),
+            estimator,
+            state.text("name"),
+            calibrator=state.object("calibrator", CALIBRATORS) if state.optional("calibrator") else None,
+            conformal=state.object("conformal", Conformal) if state.optional("conformal") else None,
+        )
         model._check(state)
         return model
 
@@ -143,6 +216,10 @@ class Model:
             state.fail("its encoder and its learner do not have the same number of columns")
         if self.problem.task not in entry.tasks:
             state.fail(f"its learner is not made for a {self.problem.task} problem")
+        if isinstance(self.calibrator, Isotonic):
+            classes = len(self.problem.classes or ())
+            if len(self.calibrator.knots) != (1 if classes == 2 else classes):
+                state.fail("its calibration is made for other classes")
         if self.problem.classes is not None:
             known = np.asarray(self.estimator.classes_)
             if known.dtype.kind != "i" or known.min() < 0 or known.max() >= len(self.problem.classes):

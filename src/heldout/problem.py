@@ -18,7 +18,7 @@ from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
 from heldout.persist import State
 from heldout.screening import LeftOut, screen
-from heldout.words import number
+from heldout.words import joined, number
 
 Label = str | int | float | bool
 
@@ -198,7 +198,7 @@ class Problem:
         kinds = Counter(column.kind for column in self.columns if column.name in self.features)
         listed = [f"{n} {PLURAL[kind]}" if count > 1 else f"a {kind}" for kind, n in kinds.items()]
         listed = [text if not text.startswith("1 ") else f"1 {kind}" for text, kind in zip(listed, kinds, strict=True)]
-        return f"Predict {self.target}, {what}, from {count} column{'s' * (count > 1)}: {_and(listed)}."
+        return f"Predict {self.target}, {what}, from {count} column{'s' * (count > 1)}: {joined(listed)}."
 
     def _judged(self) -> str:
         unit = f", in units of {self.target}" if self.criterion.has_unit else ""
@@ -413,7 +413,3 @@ def _positive_last(classes: Sequence[Label], positive: str, where: str) -> list[
         raise InputError(f"{where} has {len(classes)} classes; a positive class is for two.")
     chosen = texts.index(str(positive))
     return [classes[1 - chosen], classes[chosen]]
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -18,6 +18,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from heldout.certainty.calibration import calibration
+from heldout.certainty.choice import Choice
+from heldout.certainty.validated import Certainty
 from heldout.data.table import Column, Table
 from heldout.fitting import Fitted
 from heldout.intervals import Score
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
 BARS = 20
 LEVELS = 8
 POINTS = 500
-CALIBRATION_BINS = 10
 SHOWN_VERSIONS = ("heldout", "numpy", "scipy", "scikit-learn", "polars", "skrub")
 
 
@@ -108,16 +110,16 @@ def _images(filled: pl.Series) -> dict[str, Any]:
 # Leaderboard -----------------------------------------------------------------------------------------------
 
 
-def leaderboard(learners: Sequence[Fitted], problem: Problem) -> list[dict[str, Any]]:
+def leaderboard(learners: Sequence[Fitted], problem: Problem, choice: Choice) -> list[dict[str, Any]]:
     """One entry a learner, best on validation first; learners without a score at the end."""
     criterion = problem.criterion
     scored = [item for item in learners if item.status == "fitted"]
     scored.sort(key=lambda item: criterion.loss(item.scored[1].value))
     rest = [item for item in learners if item.status != "fitted"]
-    return [_entry(item, chosen=item is scored[0]) for item in scored] + [_entry(item, chosen=False) for item in rest]
+    return [_entry(item, choice) for item in [*scored, *rest]]
 
 
-def _entry(item: Fitted, *, chosen: bool) -> dict[str, Any]:
+def _entry(item: Fitted, choice: Choice) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "learner": item.name,
         "title": item.title,
@@ -125,7 +127,8 @@ def _entry(item: Fitted, *, chosen: bool) -> dict[str, Any]:
         "remedy_of": item.remedy_of,
         "status": item.status,
         "error": item.error,
-        "chosen": chosen,
+        "chosen": item.name == choice.chosen,
+        "alike": item.name in choice.alike,
         "train": None,
         "validation": None,
         "gap": None,
@@ -150,13 +153,13 @@ def named(name: str, title: str, score: Score) -> dict[str, Any]:
 # Charts ----------------------------------------------------------------------------------------------------
 
 
-def charts(chosen: Fitted, y: NDArray[Any], problem: Problem) -> dict[str, Any]:
+def charts(chosen: Fitted, y: NDArray[Any], problem: Problem, known: Certainty) -> dict[str, Any]:
     """What the charts of the chosen learner show, of validation rows."""
     assert chosen.prediction is not None
     made = (
         _regression_chart(chosen.prediction, y)
         if problem.classes is None
-        else _class_charts(chosen.prediction, y, problem)
+        else _class_charts(chosen.prediction, y, problem, known)
     )
     return {"predictions": {chosen.name: made}}
 
@@ -166,15 +169,17 @@ def _regression_chart(prediction: Prediction, y: NDArray[Any]) -> dict[str, Any]
     return {"actual": y[rows].tolist(), "predicted": np.asarray(prediction.value)[rows].tolist()}
 
 
-def _class_charts(prediction: Prediction, y: NDArray[Any], problem: Problem) -> dict[str, Any]:
+def _class_charts(prediction: Prediction, y: NDArray[Any], problem: Problem, known: Certainty) -> dict[str, Any]:
     classes = problem.classes or ()
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (y, np.asarray(prediction.label)), 1)
     made: dict[str, Any] = {"confusion": {"labels": [label_text(c) for c in classes], "counts": counts.tolist()}}
-    if len(classes) == 2 and prediction.probability is not None:
-        positive = prediction.probability[:, 1]
-        made["roc"] = _roc(positive, y)
-        made["calibration"] = _calibration(positive, y)
+    if prediction.probability is not None:
+        found = known.calibration or calibration(y, prediction.probability)
+        made["calibration"] = found.to_json()
+        made["calibrated"] = None if known.calibrated is None else known.calibrated.to_json()
+        if len(classes) == 2:
+            made["roc"] = _roc(prediction.probability[:, 1], y)
     return made
 
 
@@ -186,16 +191,6 @@ def _roc(score: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
     fpr, tpr, _ = roc_curve(y, score)
     kept = np.unique(np.linspace(0, len(fpr) - 1, min(300, len(fpr))).astype(int))
     return {"fpr": fpr[kept].tolist(), "tpr": tpr[kept].tolist()}
-
-
-def _calibration(score: NDArray[Any], y: NDArray[Any]) -> dict[str, Any]:
-    """Rows in tenths by predicted probability: its mean, the share observed, how many."""
-    bins = np.array_split(np.argsort(score, kind="stable"), min(CALIBRATION_BINS, max(1, len(y) // 5)))
-    return {
-        "predicted": [float(score[rows].mean()) for rows in bins],
-        "observed": [float(y[rows].mean()) for rows in bins],
-        "rows": [len(rows) for rows in bins],
-    }
 
 
 # How to reproduce ------------------------------------------------------------------------------------------
@@ -224,6 +219,7 @@ def options(study: Study) -> dict[str, Any]:
         "resumable": own,  # learners that were passed in as objects are not in the folder
         "jobs": study.jobs,
         "time_limit": study.time_limit,
+        "thresholdout": study.thresholdout,
         "ledger": None if study.ledger is None else str(Path(study.ledger).absolute()),
     }
 
@@ -259,6 +255,7 @@ def _given(study: Study) -> list[tuple[str, Any]]:
             "delimiter",
             "sheet",
             "size",
+            "thresholdout",
         )
     ]
     pairs += [("grey", study.grey or None), ("damaged", None if study.damaged == "refuse" else study.damaged)]

@@ -38,6 +38,12 @@ class Part:
     def __repr__(self) -> str:
         return f"Part({self.name!r}, {len(self):,} rows)"
 
+    def fingerprint(self, target: str) -> Fingerprint:
+        """By what the ledger knows these rows."""
+        table = self.table
+        told = table if table.image is None else table.select([table.image.name, target])  # files may be renamed
+        return fingerprint(cast("Any", told.frame.to_dict()), target)
+
     def with_pixels(self, pixels: Pixels) -> Part:
         """The same rows with these images."""
         return replace(self, table=replace(self.table, pixels=pixels))
@@ -95,9 +101,7 @@ class SealedTest:
         """Seal these rows. Nothing else may keep them."""
         from heldout import persist
 
-        table = part.table
-        told = table if table.image is None else table.select([table.image.name, target])  # files may be renamed
-        mark = fingerprint(cast("Any", told.frame.to_dict()), target)
+        table, mark = part.table, part.fingerprint(target)
         box = _mask(persist.dumps(part))
         return cls(box, len(part), mark, None if table.pixels is None else masked(table.pixels, box[:KEY]))
 

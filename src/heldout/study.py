@@ -14,6 +14,8 @@ from typing import Any
 
 from heldout import persist, record
 from heldout.candidates import Candidate, candidates, says
+from heldout.certainty.thresholdout import Thresholdout
+from heldout.certainty.validated import Certainty, certainty
 from heldout.data.encode import Encoder
 from heldout.data.images.pixels import sha256
 from heldout.diagnosis import Evidence, findings
@@ -31,6 +33,7 @@ from heldout.sources import gather
 from heldout.split import SHARES, Split, require_rows, train_validation_test_split
 from heldout.views import FindingList, Leaderboard
 
+THRESHOLD, NOISE = 2.0, 0.25  # of Thresholdout, in standard errors of a score
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
@@ -59,6 +62,9 @@ class Study:
         Names of the panel or scikit-learn estimators; default: every learner of the panel that suits the task.
     time_limit : float, optional
         Seconds for all fits together: a learner that would start later is skipped.
+    thresholdout : int, optional
+        Scores on validation are told by `Thresholdout` with this budget (threshold 2 and noise 0.25 standard errors of
+        the score), for studies that try very much on few rows. Its answers are coarser.
     jobs : int, optional
         Threads of the numerical libraries; default: all cores.
     folder : path, optional
@@ -104,6 +110,7 @@ class Study:
         learners: Any = None,
         seed: int = 0,
         time_limit: float | None = None,
+        thresholdout: int | None = None,
         jobs: int | None = None,
         folder: str | os.PathLike[str] | None = None,
         ledger: str | os.PathLike[str] | None = None,
@@ -119,6 +126,7 @@ class Study:
         self.validation, self.test, self.shares = validation, test, shares
         self.kinds, self.missing, self.drop, self.keep = kinds, missing, drop, keep
         self.learners, self.seed, self.time_limit, self.jobs = learners, seed, time_limit, jobs
+        self.thresholdout = thresholdout
         self.folder, self.ledger = folder, ledger
         self.delimiter, self.sheet = delimiter, sheet
         self.size, self.grey, self.damaged = size, grey, damaged
@@ -127,6 +135,8 @@ class Study:
         self._fitted: dict[str, Fitted] = {}
         self._models: dict[str, Model] = {}
         self._tried: list[Comparison] = []
+        self._guard: Thresholdout | None = None
+        self._looks = 0  # fits scored on validation that the ledger has not counted yet
         self._final: Final | None = None
 
     # The protocol --------------------------------------------------------------------------------------
@@ -191,6 +201,7 @@ class Study:
                 for done, trial in enumerate(chosen.trials):
                     tell(trial.title, done, len(chosen.trials))
                     results.append(attempt(trial, self.problem, train, validation))
+                    self._looks += results[-1][1].status == "fitted"
             finally:
                 self._tried = [comparison for comparison, _ in results]
                 if self._record["final"] is None:
@@ -324,6 +335,7 @@ class Study:
             None, made["problem"]["target"], folder=folder, ledger=ledger or options.get("ledger"), seed=options["seed"]
         )
         study.learners, study.jobs, study.time_limit = options["learners"], options["jobs"], options["time_limit"]
+        study.thresholdout = options.get("thresholdout")
         split = persist.loads(kept.read_bytes(PARTS), source=str(kept.path / PARTS), expected=Split)
         pixels = {name: kept.read_pixels(name, sha256) for name, sha256 in options.get("pixels", {}).items()}
         study._split = split.with_pixels(pixels) if pixels else split
@@ -418,7 +430,9 @@ class Study:
         if late and not candidate.baseline:
             why = f"The time limit of {self.time_limit:g} s was reached before it began; fit again to go on."
             return Fitted(candidate.name, candidate.title, "skipped", error=why, ours=candidate.ours)
-        return with_beside(fit(candidate, self.problem, train, validation), self.problem, validation)
+        made = fit(candidate, self.problem, train, validation)
+        self._looks += made.status == "fitted"
+        return with_beside(made, self.problem, validation)
 
     def _restored(self, before: Fitted, train: Rows, validation: Rows) -> Fitted:
         """A learner that was fitted before: its model is read and scored, not fitted."""
@@ -453,11 +467,18 @@ class Study:
     def _rows(self) -> tuple[Encoder, Rows, Rows]:
         made, problem = self._prepared(), self.problem
         encoder = Encoder().fit(made.train.table.select(problem.features))
-        return (
-            encoder,
-            Rows.of(made.train, problem, encoder, made.seed),
-            Rows.of(made.validation, problem, encoder, made.seed + 1),
-        )
+        validation = Rows.of(made.validation, problem, encoder, made.seed + 1)
+        if self.thresholdout is not None:
+            validation = replace(validation, guard=self._guarding(self.thresholdout))
+        return encoder, Rows.of(made.train, problem, encoder, made.seed), validation
+
+    def _guarding(self, budget: int) -> Thresholdout:
+        """The guard of the validation rows, as far spent as it is."""
+        if self._guard is None:
+            kept = self._record.get("thresholdout")
+            fresh = Thresholdout(threshold=THRESHOLD, noise=NOISE, budget=budget, seed=self._prepared().seed)
+            self._guard = fresh if kept is None else Thresholdout.from_json(kept)
+        return self._guard
 
     def _conclude(self, seconds: float) -> None:
         """Leaderboard, findings and charts of what is fitted by now."""
@@ -468,13 +489,17 @@ class Study:
             return
         trivial = Trivial(says(baseline.estimator, self.problem), baseline.name, baseline.scored[1].value)
         made["problem"] = self.problem.with_trivial(trivial).to_json()
-        made["leaderboard"] = record.leaderboard(scored, self.problem)
-        made["findings"] = [item.to_json() for item in findings(self._evidence(scored))]
+        with_scores = [item for item in scored if item.train is not None]
+        judging = Rows.of(self._prepared().validation, self.problem, None, self._prepared().seed + 1)
+        known = certainty(with_scores, self.problem, judging)
+        made["looks"] = self._counted()
+        made["leaderboard"] = record.leaderboard(scored, self.problem, known.choice)
+        made["findings"] = [item.to_json() for item in findings(self._evidence(scored, known))]
         if "diagnosis" in made:
             made["diagnosis"]["tried"] = [item.to_json() for item in self._tried]
         chosen = self._fitted[self._chosen()]
-        y = self.problem.y(self._prepared().validation.table)
-        made["charts"] = record.charts(chosen, y, self.problem)
+        self._make_sure(chosen, known)
+        made["charts"] = record.charts(chosen, judging.y, self.problem, known)
         if self.problem.image is not None:
             parts = self._prepared()
             made["charts"]["images"] = gallery(
@@ -483,7 +508,29 @@ class Study:
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
         self._write_record()
 
-    def _evidence(self, scored: Sequence[Fitted]) -> Evidence:
+    def _make_sure(self, chosen: Fitted, known: Certainty) -> None:
+        """The chosen model gets its calibration and its intervals or sets, until the seal is broken."""
+        if self._record["final"] is None:
+            made = replace(self._model(chosen.name), calibrator=known.calibrator, conformal=known.conformal)
+            self._models[chosen.name] = made
+            self._write_model(chosen)
+
+    def _counted(self) -> dict[str, Any]:
+        """Fits that were scored on the validation rows: the ledger counts those since it was last told."""
+        before = self._record.get("looks", {"here": 0, "all": 0})
+        made = dict(before)
+        if self._looks:
+            mark, ledger = self._prepared().validation.fingerprint(self.problem.target), Ledger(self.ledger)
+            body = {"name": self._record["name"], "fits": self._looks, "fingerprint": mark.to_json()}
+            ledger.append("looked", self.id, body)
+            made |= {"here": before["here"] + self._looks, "all": ledger.looks(mark)}
+            self._looks = 0
+        if self._guard is not None:
+            self._record["thresholdout"] = self._guard.to_json()
+            made["thresholdout"] = {k: v for k, v in self._record["thresholdout"].items() if k != "answers"}
+        return made
+
+    def _evidence(self, scored: Sequence[Fitted], known: Certainty) -> Evidence:
         baseline = next(item for item in scored if item.baseline)
         columns = tuple(self._model(baseline.name).encoder.feature_names_out_)
         return Evidence(
@@ -494,6 +541,8 @@ class Study:
             tuple(self._tried),
             planned=self._record.get("diagnosis", {}).get("planned", 0),
             sealed=self._record["final"] is None,
+            certainty=known,
+            looks=self._record["looks"],
         )
 
     # Small helpers -------------------------------------------------------------------------------------

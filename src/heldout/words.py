@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CONTROLS = {
@@ -55,6 +55,29 @@ def p_value(p: float) -> str:
     ('0.012', '< 0.0001', '1')
     """
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def p_said(p: float) -> str:
+    """A p value within a sentence, "p = 0.012"."""
+    return f"p {p_value(p)}" if p < 1e-4 else f"p = {p_value(p)}"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def against(matrix: Mapping[str, Any]) -> list[list[str]]:
+    """A comparison matrix as cells: by how much the learner of the column is better than that of the row, and p."""
+    pairs = {(pair["one"], pair["other"]): pair for pair in matrix["pairs"]}
+    cells = []
+    for row in matrix["names"]:
+        line = []
+        for column in matrix["names"]:
+            pair = pairs.get((column, row))
+            line.append("" if pair is None else f"{number(pair['by']['value'], 3)} ({p_said(pair['p'])})")
+        cells.append(line)
+    return cells
 
 
 def missing(share: float) -> str:
@@ -132,8 +155,12 @@ def outcome(record: Mapping[str, Any]) -> str:
     if chosen is None:
         return "No learner has a score yet. The test set is still sealed."
     score, title = chosen["validation"], problem["criterion"]["title"]
+    alike = sum(entry.get("alike", False) for entry in record["leaderboard"])
+    why = "best on validation"
+    if chosen is not record["leaderboard"][0] and alike > 1:
+        why = f"chosen, the simplest of {alike} learners that cannot be told apart on validation"
     return (
-        f"{_chosen(chosen)} is best on validation: {title} {number(score['value'])} for {problem['target']} "
+        f"{_chosen(chosen)} is {why}: {title} {number(score['value'])} for {problem['target']} "
         f"({percent(score['level'])} interval {interval(score)}). The test set is still sealed."
     )
 

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
 from heldout.diagnosis.care import SmallValidation, TwinRows, Warned
+from heldout.diagnosis.certain import Calibrated, Chosen, Covered, Looks
 from heldout.diagnosis.distances import Distances
 from heldout.diagnosis.remedies import Remedies
 from heldout.diagnosis.trivial import BetterThanTrivial
 from heldout.diagnosis.verdict import Verdict
 
-CHECKS: tuple[type[Check], ...] = (BetterThanTrivial, Verdict, Remedies, TwinRows, SmallValidation, Warned, Distances)
+CHECKS: tuple[type[Check], ...] = (
+    BetterThanTrivial,
+    Verdict,
+    Remedies,
+    TwinRows,
+    SmallValidation,
+    Warned,
+    Distances,
+    Chosen,
+    Calibrated,
+    Covered,
+    Looks,
+)
 
 
 def findings(evidence: Evidence) -> list[Finding]:

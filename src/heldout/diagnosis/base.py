@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
+from heldout.certainty.validated import Certainty
 from heldout.diagnosis.comparison import Comparison, first_round, judged
 from heldout.errors import SealError
 from heldout.fitting import Fitted
@@ -64,7 +65,8 @@ class Evidence:
     """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split.
 
     `columns` names those of the matrix that the learners were fitted to. `tried` are siblings that were fitted for the
-    purpose, of `planned` that there are. The best may join the learners while the test set is `sealed`.
+    purpose, of `planned` that there are. The best may join the learners while the test set is `sealed`. `certainty` is
+    what the validation rows say of the choice, `looks` how many fits were scored on them.
     """
 
     problem: Problem
@@ -74,6 +76,8 @@ class Evidence:
     tried: tuple[Comparison, ...] = ()
     planned: int = 0
     sealed: bool = True
+    certainty: Certainty | None = None
+    looks: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):

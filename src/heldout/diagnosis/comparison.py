@@ -17,7 +17,7 @@ from heldout.differences import Difference, difference
 from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.multiplicity import holm
-from heldout.words import interval, number, p_value, percent
+from heldout.words import interval, number, p_said, percent
 
 FAMILY_ERROR = 0.05  # chance of any false alarm in a study, all learners and questions together
 ROUNDS = 2
@@ -65,8 +65,7 @@ class Comparison:
             return self.error
         score = self.difference.score()
         way = "better" if score.value >= 0 else "worse"
-        p = p_value(self.p) if self.p < 1e-4 else f"= {p_value(self.p)}"
-        sure = f"{percent(score.level)} interval {interval(score.to_json())}, p {p}"
+        sure = f"{percent(score.level)} interval {interval(score.to_json())}, {p_said(self.p)}"
         return f"{way} by {number(abs(score.value))} ({sure})"
 
     def to_json(self) -> dict[str, Any]:
@@ -103,18 +102,13 @@ def compared(learner: Fitted, other: Fitted, relation: str, title: str = "") -> 
     (_, mine), (train, theirs) = learner.scored, other.scored
     found = difference(mine, theirs)
     found = found.turned() if relation == "beats trivial" else found
-    return Comparison(learner.name, title or _title(other), relation, found, train.score(), theirs.score())
+    return Comparison(learner.name, title or other.shown_title, relation, found, train.score(), theirs.score())
 
 
 def fits_train_better(learner: Fitted, other: Fitted) -> bool:
     """`learner` has less loss on the training rows."""
     loss = learner.scored[0].criterion.loss
     return loss(learner.scored[0].value) < loss(other.scored[0].value)
-
-
-def _title(learner: Fitted) -> str:
-    """What people call it: the name that the user gave, if there is one."""
-    return learner.title if learner.name == type(learner.estimator).__name__ else learner.name
 
 
 def _beside_trivial(learner: Fitted, baseline: Fitted | None) -> Iterator[Comparison]:

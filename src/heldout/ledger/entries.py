@@ -10,7 +10,7 @@ from typing import Any
 
 from heldout.errors import InputError, LedgerError
 
-KINDS = ("sealed", "opened", "scored")
+KINDS = ("sealed", "looked", "opened", "scored")
 GENESIS = "0" * 64  # what the first entry has as the hash of the one before
 FIELDS = ("number", "time", "kind", "study", "body", "previous", "hash")
 

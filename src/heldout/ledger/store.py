@@ -125,6 +125,12 @@ class Ledger:
         with self._reading() as connection:
             return _verdict(connection, study_entries)
 
+    def looks(self, fingerprint: Fingerprint) -> int:
+        """How many fits were scored on the validation rows with this fingerprint, or on some of them, by any study."""
+        with self._reading() as connection:
+            found = _same(connection, "looked", fingerprint) if connection else []
+        return sum(fits for entry, _ in found if type(fits := entry.body.get("fits")) is int)
+
     def count(self, fingerprint: Fingerprint) -> int:
         """How many times the test set with this fingerprint has been opened, by any study."""
         with self._reading() as connection:
@@ -290,14 +296,19 @@ def _verdict(connection: sqlite3.Connection | None, copies: Iterable[Mapping[str
 
 
 def _openings(connection: sqlite3.Connection, fingerprint: Fingerprint) -> list[Earlier]:
-    """The recorded openings of the same test set; one whose fingerprint was destroyed is the verdict's business."""
+    """The recorded openings of the same test set."""
+    return [Earlier(entry.time, entry.study, share) for entry, share in _same(connection, "opened", fingerprint)]
+
+
+def _same(connection: sqlite3.Connection, kind: str, fingerprint: Fingerprint) -> list[tuple[Entry, float]]:
+    """Entries about the same rows, and what share they hold; a destroyed fingerprint is the verdict's business."""
     found = []
-    for row in _rows(connection, "opened"):
+    for row in _rows(connection, kind):
         entry = read_row(row)
         with contextlib.suppress(LedgerError):
             share = same_rows(fingerprint, Fingerprint.from_json(entry.body.get("fingerprint")))
             if share >= SAME:
-                found.append(Earlier(entry.time, entry.study, share))
+                found.append((entry, share))
     return found
 
 

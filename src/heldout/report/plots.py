@@ -59,7 +59,9 @@ def plots(record: Mapping[str, Any]) -> list[Plot]:
         if "actual" in shown:
             made += [_predicted(record, shown), _residuals(record, shown)]
         if "roc" in shown:
-            made += [_roc(record, shown["roc"]), _calibration(record, shown["calibration"])]
+            made.append(_roc(record, shown["roc"]))
+        if "calibration" in shown:
+            made.append(_calibration(record, shown["calibration"], shown["calibrated"]))
         if "confusion" in shown and len(shown["confusion"]["labels"]) <= MOST_CLASSES:
             made.append(_confusion(record, shown["confusion"]))
     return made
@@ -172,25 +174,50 @@ def _roc(record: Mapping[str, Any], roc: Mapping[str, Any]) -> Plot:
     return _plot("roc", "ROC curve, validation rows", about, (line + curve).properties(width=300, height=300))
 
 
-def _calibration(record: Mapping[str, Any], given: Mapping[str, Any]) -> Plot:
+def _calibration(record: Mapping[str, Any], given: Mapping[str, Any], after: Mapping[str, Any] | None) -> Plot:
+    positive = record["problem"]["positive"]
+    what = short(positive, 20) if positive is not None else "the class that is called"
+    chart = reliability(given, f"predicted probability of {what}", f"share of {what} observed", after)
+    about = (
+        "Rows in tenths by predicted probability, with 95% intervals: on the dashed line, a 70% is right seven times "
+    )
+    about += "in ten." if after is None else "in ten. Calibrated: by rows that are not the ones shown."
+    return _plot("calibration", "Calibration, validation rows", about, chart)
+
+
+def reliability(given: Mapping[str, Any], x: str, y: str, after: Mapping[str, Any] | None = None) -> Any:
+    """Predicted and observed shares with intervals, and those after calibration."""
+    names = ("predicted", "observed", "low", "high", "rows")
+    shown = [("as predicted", given), *([] if after is None else [("calibrated", after)])]
     rows = [
-        {"predicted": p, "observed": o, "rows": n}
-        for p, o, n in zip(given["predicted"], given["observed"], given["rows"], strict=True)
+        {"probabilities": kind, **dict(zip(names, values, strict=True))}
+        for kind, item in shown
+        for values in zip(*(item[name] for name in names), strict=True)
     ]
-    positive, line = short(record["problem"]["positive"], 20), _dashed(0, 1)
-    points = (
-        alt.Chart(_values(rows))
-        .mark_line(color=COLOURS[1], point=alt.OverlayMarkDef(size=50, color=COLOURS[1]))
-        .encode(
-            x=alt.X("predicted:Q", title=f"predicted probability of {positive}"),
-            y=alt.Y("observed:Q", title=f"share of {positive} observed"),
-            tooltip=_tips("predicted", "observed", "rows"),
-        )
+    kinds = [kind for kind, _ in shown]
+    legend = None if after is None else alt.Legend()
+    colour = alt.Color(
+        "probabilities:N",
+        legend=legend,
+        scale=alt.Scale(domain=kinds, range=[COLOURS[1], COLOURS[0]][: len(kinds)]),
     )
-    about = "Rows in tenths by predicted probability: on the dashed line, a 70% is right seven times in ten."
-    return _plot(
-        "calibration", "Calibration, validation rows", about, (line + points).properties(width=300, height=300)
+    shape = alt.Shape(
+        "probabilities:N",
+        legend=legend,
+        scale=alt.Scale(domain=kinds, range=[SHAPES[1], SHAPES[0]][: len(kinds)]),
     )
+    base = alt.Chart(_values(rows))
+    across = alt.X("predicted:Q", title=x)
+    lines = base.mark_line().encode(x=across, y=alt.Y("observed:Q", title=y), color=colour)
+    bars = base.mark_rule(opacity=0.5).encode(x=across, y=alt.Y("low:Q", title=y), y2="high:Q", color=colour)
+    points = base.mark_point(size=50, filled=True, opacity=1).encode(
+        x=across,
+        y=alt.Y("observed:Q", title=y),
+        color=colour,
+        shape=shape,
+        tooltip=_tips("predicted", "observed", "low", "high", "rows"),
+    )
+    return (_dashed(0, 1) + bars + lines + points).properties(width=300, height=300)
 
 
 def _confusion(record: Mapping[str, Any], given: Mapping[str, Any]) -> Plot:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heldout.words import (
+    against,
     capital,
     interval,
     legible,
@@ -124,6 +125,17 @@ def _findings(record: Record, console: Console, verbose: int) -> None:
         console.print(Padding(Text(item["message"]), (0, 0, 0, 2)))
         if "tried" in item["evidence"]:
             console.print(Padding(_tried(item["evidence"]["tried"]), (0, 0, 0, 2)))
+        if "matrix" in item["evidence"] and (verbose or len(item["evidence"]["alike"]) > 1):
+            console.print(Padding(_matrix(item["evidence"]["matrix"]), (0, 0, 0, 2)))
+
+
+def _matrix(matrix: Mapping[str, Any]) -> Table:
+    """By how much each learner is worse than those before it, p values for all pairs together."""
+    titles = matrix["learners"]
+    table = _table("worse by", *titles[:-1])
+    for title, cells in list(zip(titles, against(matrix), strict=True))[1:]:
+        table.add_row(*map(Text, (title, *cells[:-1])))
+    return table
 
 
 def _tried(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -190,6 +202,8 @@ def ledger(entries: Sequence[Entry], said: str, path: str, console: Console) -> 
     for entry in entries:
         body = entry.body
         about = " ".join(str(body[key]) for key in ("name", "learner", "criterion") if key in body)
+        if entry.kind == "looked":
+            about += f", {body['fits']} fits scored on validation"
         if entry.kind == "scored":
             about += f" {number(body['score']['value'])} ({interval(body['score'])})"
         cells = (str(entry.number), entry.time[:16].replace("T", " "), entry.kind, entry.study, about)

@@ -1,0 +1,1 @@
+"""How sure: which learners can be told apart, whether probabilities hold, what covers the truth."""
