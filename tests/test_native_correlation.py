@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from heldout.neural.layers import Conv2D, MaxPool2D, ReLU, Sequential, correlation
+from heldout.neural.layers import AveragePool2D, Conv2D, MaxPool2D, ReLU, Sequential, Sigmoid, Tanh, correlation
 from heldout.neural.layers.fusion import apply_fused
 from heldout.neural.layers.windows import Window
 from heldout.neural.native import correlation as native
@@ -94,10 +94,24 @@ def test_layers_use_them(called: list[str]) -> None:
     assert_close(back(x)[0], wanted)
 
 
-@pytest.mark.parametrize("between", [(ReLU(),), ()], ids=["relu", "nothing"])
-@pytest.mark.parametrize("pool", [2, (3, 2)], ids=str)
-def test_pooling_in_the_kernel(called: list[str], between: tuple, pool: int | tuple[int, int]) -> None:
-    network = Sequential(Conv2D(8, 1), Conv2D(17, 3, padding=1), *between, MaxPool2D(pool))
+POOLED = {
+    "max": (MaxPool2D((3, 2)),),
+    "relu, max": (ReLU(), MaxPool2D()),
+    "tanh, max": (Tanh(), MaxPool2D()),
+    "relu, mean": (ReLU(), AveragePool2D()),
+    "tanh, mean": (Tanh(), AveragePool2D((3, 2))),
+    "sigmoid, mean": (Sigmoid(), AveragePool2D()),
+}
+
+
+ELSEWHERE = "max", "tanh, mean", "sigmoid, mean"  # what other platforms do
+
+
+@pytest.mark.parametrize(("name", "ours"), [*((name, True) for name in POOLED), *((name, False) for name in ELSEWHERE)])
+def test_pooling_in_the_kernel(called: list[str], monkeypatch: pytest.MonkeyPatch, name: str, ours: bool) -> None:
+    if not ours:
+        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *given, cpu, default: default(*given))
+    network = Sequential(Conv2D(8, 1), Conv2D(17, 3, padding=1), *POOLED[name])
     params, state = network.init(jax.random.key(0), (9, 13, 3))
     params["conv2d_2"]["bias"] = jnp.linspace(-1.0, 1.0, 17)
     x = jax.random.normal(jax.random.key(1), (5, 9, 13, 3))
@@ -112,12 +126,8 @@ def test_pooling_in_the_kernel(called: list[str], between: tuple, pool: int | tu
         return jnp.square(x).sum(), x
 
     found, y = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
-    assert called == [
-        "correlate",
-        "correlate",
-        "weigh",
-        "weigh",
-    ]  # the layer of 1 x 1 has a kernel for its weights alone
+    wide = ["correlate", "correlate", "weigh"]
+    assert called == ([*wide, "weigh"] if ours else [])  # the layer of 1 x 1 has a kernel for its weights alone
     wanted, plain = jax.grad(layer_by_layer, argnums=(0, 1), has_aux=True)(params, x)
     assert_close(y, plain)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
@@ -129,7 +139,7 @@ def test_the_first_of_equal_numbers_is_the_maximum(called: list[str]) -> None:
     layers = Conv2D(16, 2, padding=((0, 1), (0, 1)), use_bias=False), MaxPool2D(2)
     x = jnp.ones((1, 6, 6, 2))
     params = {"weights": jnp.zeros((2, 2, 2, 16)).at[0, 0].set(1.0)}
-    pulled = jax.grad(lambda x: apply_fused(layers, params, x).sum())(x)
+    pulled = jax.grad(lambda x: apply_fused(layers, params, {}, x)[0].sum())(x)
     wanted = np.zeros((1, 6, 6, 2))
     wanted[:, ::2, ::2] = 16.0
     np.testing.assert_array_equal(pulled, wanted)

@@ -99,8 +99,9 @@ class Sequential(Container):
         for i, (name, layer) in enumerate(self._branches.items()):
             if i < done:
                 continue
-            if mask is None and (count := how_many(self.layers[i:], x)):
-                x, done = apply_fused(self.layers[i : i + count], params[name], x), i + count
+            if mask is None and (count := how_many(self.layers[i:], x, train)):
+                x, new = apply_fused(self.layers[i : i + count], params[name], state.get(name, {}), x)
+                after, done = after | ({name: new} if new else {}), i + count
                 continue
             own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
             x, new, mask = layer.apply_masked(params.get(name, {}), state.get(name, {}), x, mask, train=train, key=own)

@@ -137,7 +137,7 @@ def spread_by_kernel(
     """
     from heldout.neural.native import correlation as native
 
-    if _moving(windows):
+    if moving(windows):
         return native.spread(delta, weights, zeros_before(windows), lengths, steps(windows))
     flipped = weights[::-1, ::-1].swapaxes(2, 3)
     return native.correlate(delta, flipped, zeros_before(_other_way(windows)), lengths, unpool=unpool)[0]
@@ -163,13 +163,13 @@ def _other_way(windows: Windows) -> Windows:
     )
 
 
-def _moving(windows: Windows) -> bool:
+def moving(windows: Windows) -> bool:
     return any(window.stride > 1 for window in windows)
 
 
 def _tiled(windows: Windows) -> bool:
     """Whether they are more than a plain product of matrices."""
-    return _moving(windows) or any(window.size > 1 for window in windows)
+    return moving(windows) or any(window.size > 1 for window in windows)
 
 
 def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
@@ -206,7 +206,7 @@ def _grouped(x: Array, weights: Array, groups: int) -> Array:
 def _spread_products(windows: Windows, groups: int, lengths: Shape, delta: Array, weights: Array) -> Array:
     channels, filters = weights.shape[-2:]
     if channels >= LEAST_FILTERS and _tiled(windows):
-        whole = (windows, delta.shape[1:-1]) if _moving(windows) else (_other_way(windows), lengths)
+        whole = (windows, delta.shape[1:-1]) if moving(windows) else (_other_way(windows), lengths)
         if has_kernel(whole[0], groups, delta, whole[1], channels):
             return spread_by_kernel(windows, lengths, delta, weights)
     delta = _ready(delta)

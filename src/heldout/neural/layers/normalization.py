@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from heldout.errors import InputError
 from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, float_type, shape_text
 
-
-def _standardised(x: Array, epsilon: float) -> tuple[Array, Array, Array, Array]:
-    """x̂, 1 / σ, mean and variance over all axes but the last."""
-    axes = tuple(range(x.ndim - 1))
-    mean = x.mean(axis=axes)
-    variance = jnp.square(x - mean).mean(axis=axes)
-    inverse = jax.lax.rsqrt(variance + epsilon)
-    return (x - mean) * inverse, inverse, mean, variance
+LEAST_NUMBERS = 2**15  # from which a kernel of our own is called
 
 
-@jax.custom_vjp
-def normalise(x: Array, scale: Array, shift: Array, epsilon: float) -> tuple[Array, Array, Array]:
-    r"""y = γ x̂ + β with the batch's own mean and variance, which are returned beside it.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalise(
+    x: Array, scale: Array, shift: Array, epsilon: float, rectified: bool = False
+) -> tuple[Array, Array, Array]:
+    r"""y = γ x̂ + β with the batch's own mean and variance, which are returned beside it; `rectified`: max(0, y).
 
-    With :math:`\delta = \partial L / \partial y` and N numbers to a channel,
+    With :math:`\delta = \partial L / \partial y` (0 where y is below 0, if rectified) and N numbers to a channel,
 
     .. math::
         \nabla_\beta = \sum \delta, \qquad \nabla_\gamma = \sum \delta \hat x, \qquad
@@ -32,29 +31,68 @@ def normalise(x: Array, scale: Array, shift: Array, epsilon: float) -> tuple[Arr
 
     Mean and variance are taken as constants by whatever they are used for.
     """
-    standard, _, mean, variance = _standardised(x, epsilon)
-    return standard * scale + shift, mean, variance
+    return _forward(x, scale, shift, epsilon, rectified)[0]
 
 
 def _forward(
-    x: Array, scale: Array, shift: Array, epsilon: float
+    x: Array, scale: Array, shift: Array, epsilon: float, rectified: bool
 ) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
-    standard, inverse, mean, variance = _standardised(x, epsilon)
-    return (standard * scale + shift, mean, variance), (standard, inverse, scale)
+    mean, variance = _on_this_platform(_moments_by_kernel, _moments, x)
+    inverse = lax.rsqrt(variance + epsilon)
+    y = (x - mean) * (inverse * scale) + shift
+    return (jax.nn.relu(y) if rectified else y, mean, variance), (x, mean, inverse, scale, shift)
 
 
-def _backward(kept: tuple[Array, ...], upstream: tuple[Array, Array, Array]) -> tuple[Array, Array, Array, None]:
-    standard, inverse, scale = kept
-    delta, _, _ = upstream
+def _backward(
+    epsilon: float, rectified: bool, kept: tuple[Array, ...], upstream: tuple[Array, Array, Array]
+) -> tuple[Array, Array, Array]:
+    by_kernel, by_sums = (functools.partial(way, rectified) for way in (_gradients_by_kernel, _gradients))
+    found: tuple[Array, Array, Array] = _on_this_platform(by_kernel, by_sums, *kept, upstream[0])
+    return found
+
+
+normalise.defvjp(_forward, _backward)
+
+
+def _on_this_platform(by_kernel: Callable[..., Any], default: Callable[..., Any], x: Array, *others: Array) -> Any:
+    if x.dtype != jnp.float32 or x.size < LEAST_NUMBERS:
+        return default(x, *others)
+    return lax.platform_dependent(x, *others, cpu=by_kernel, default=default)
+
+
+def _moments(x: Array) -> tuple[Array, Array]:
+    """Mean and variance over all axes but the last."""
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axis=axes)
+    return mean, jnp.square(x - mean).mean(axis=axes)
+
+
+def _moments_by_kernel(x: Array) -> tuple[Array, Array]:
+    from heldout.neural.native.normalization import moments  # Numba is imported where it is needed
+
+    return moments(x)
+
+
+def _gradients(
+    rectified: bool, x: Array, mean: Array, inverse: Array, scale: Array, shift: Array, delta: Array
+) -> tuple[Array, Array, Array]:
+    standard = (x - mean) * inverse
+    if rectified:
+        delta = jnp.where(standard * scale + shift > 0.0, delta, 0.0)
     axes = tuple(range(delta.ndim - 1))
     count = delta.size // delta.shape[-1]
     by_shift = delta.sum(axis=axes)
     by_scale = (delta * standard).sum(axis=axes)
     by_x = scale * inverse * (delta - by_shift / count - standard * by_scale / count)
-    return by_x, by_scale, by_shift, None
+    return by_x, by_scale, by_shift
 
 
-normalise.defvjp(_forward, _backward)
+def _gradients_by_kernel(
+    rectified: bool, x: Array, mean: Array, inverse: Array, scale: Array, shift: Array, delta: Array
+) -> tuple[Array, Array, Array]:
+    from heldout.neural.native.normalization import backward
+
+    return backward(x, delta, jnp.stack([mean, inverse, scale, shift]), rectified)
 
 
 @dataclass(frozen=True)
@@ -108,15 +146,19 @@ class BatchNorm(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        if not train:
-            inverse = jax.lax.rsqrt(state["variance"] + self.epsilon)
-            return (x - state["mean"]) * (params["scale"] * inverse) + params["shift"], state
-        y, mean, variance = normalise(x, params["scale"], params["shift"], self.epsilon)
+        if train:
+            return self.trained(params, state, x)
+        inverse = lax.rsqrt(state["variance"] + self.epsilon)
+        return (x - state["mean"]) * (params["scale"] * inverse) + params["shift"], state
+
+    def trained(self, params: Params, state: State, x: Array, rectified: bool = False) -> tuple[Array, State]:
+        """`apply` in training, and perhaps ReLU behind it."""
+        y, mean, variance = normalise(x, params["scale"], params["shift"], self.epsilon, rectified)
         count = x.size // x.shape[-1]
         unbiased = variance * (count / max(count - 1, 1))
         kept, new = self.momentum, 1.0 - self.momentum
         after = {"mean": kept * state["mean"] + new * mean, "variance": kept * state["variance"] + new * unbiased}
-        return y, jax.lax.stop_gradient(after)
+        return y, lax.stop_gradient(after)
 
 
 @dataclass(frozen=True)
@@ -159,7 +201,7 @@ class LayerNorm(Layer):
     ) -> tuple[Array, State]:
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + self.epsilon) * params["scale"] + params["shift"], state
+        return centred * lax.rsqrt(variance + self.epsilon) * params["scale"] + params["shift"], state
 
 
 def _check(layer: Layer, epsilon: float, in_shape: Shape) -> Shape:

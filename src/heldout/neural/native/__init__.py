@@ -1,5 +1,6 @@
 """Kernels of our own that XLA's programs on the CPU call.
 
 tiles.py (products in registers) and functions.py (exponentials) -> handler.py (how XLA calls, and lends its threads) ->
-correlation.py (convolutions) and recurrence.py (recurrent layers).
+pooling.py (beside a convolution) -> correlation.py (convolutions), normalization.py (batch norm) and recurrence.py
+(recurrent layers).
 """

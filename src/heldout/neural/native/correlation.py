@@ -125,7 +125,7 @@ def correlate(
     pooled = (n, out[0] // pool.size[0], out[1] // pool.size[1], filters)
     z, found, _ = jax.ffi.ffi_call(
         "heldout_correlate",
-        (numbers(*pooled), _kept_of(pool, pooled, (n, *out, padded)), _room(form)),
+        (numbers(*pooled), _kept_of(pool, pooled, (n, *out, filters)), _room(form)),
         vmap_method="sequential",
     )(form, x, _panels(weights), kept, _zeros_behind(NOTHING if bias is None else bias, padded))
     return z, found
@@ -190,7 +190,7 @@ def _kept_of(pool: Pool, pooled: tuple[int, ...], activations: tuple[int, ...]) 
     """The form of what is kept for the way back."""
     if pool.kind == MAX:
         return numbers(*pooled, kind=np.uint8)
-    return numbers(*(activations if pool.activation else (0,)))
+    return numbers(*(activations if pool.kind == MEAN else (0,)))
 
 
 def _form(
@@ -296,11 +296,8 @@ def _put(
     elif kind == MAX:
         place_maxima(x, bytes_at(kept, count * shape[2]), image, shape, pool, out, row, stride)
     else:
-        kept_stride = compiled_up(shape[2], LANES)
-        activations = numbers_at(kept, count * kept_stride)
-        place_shares(
-            x, activations, kept_stride, whole_at(form, ACTIVATION), image, shape, pool, out, row, stride
-        )  # fmt: skip
+        activations = numbers_at(kept, count * shape[2])
+        place_shares(x, activations, whole_at(form, ACTIVATION), image, shape, pool, out, row, stride)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -344,9 +341,7 @@ def _correlate_part(part: int, thread: int, addresses: int) -> None:
         else:
             activate(found, height * width, padded, bias, activation)
             pool_means(found, padded, shaped, pool, image, z)
-            if activation != 0:
-                size = height * width * padded
-                copy(found, numbers_at(kept + 4 * image * size, size), size)
+            take(found, padded, shaped, image, numbers_at(kept, images * height * width * filters))
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]

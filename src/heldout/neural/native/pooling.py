@@ -19,9 +19,9 @@ Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Pair: TypeAlias = tuple[int, int]  # rows and columns
 Three: TypeAlias = tuple[int, int, int]  # rows, columns and channels
 
-NONE, MAX, MEAN = range(3)  # kinds of pooling
-ACTIVATIONS = ("none", "relu", "tanh", "sigmoid")  # that the mean is taken of
-RELU, TANH, SIGMOID = range(1, 4)
+NONE, MAX, MEAN = range(3)  # kinds of pooling, the last of activations
+ACTIVATIONS = ("relu", "tanh", "sigmoid")
+RELU, TANH, SIGMOID = range(3)
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -61,30 +61,26 @@ def place_maxima(
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def place_shares(
-    x: Numbers, kept: Numbers, kept_stride: int, activation: int, image: int, shape: Three, pool: Pair, out: Numbers,
-    across: int, stride: int,
+    x: Numbers, kept: Numbers, activation: int, image: int, shape: Three, pool: Pair, out: Numbers, across: int,
+    stride: int,
 ) -> None:  # fmt: skip
     """Share the gradient by a pooled image out among its pixels, times the activation's derivative.
 
-    That is a function of the activations `kept`: 1, [a > 0], 1 - a² or a - a².
+    That is a function of the activations `kept`: [a > 0], 1 - a² or a - a².
     """
     height, width, channels = shape
     down, beside = pool
-    one = ZERO if activation == SIGMOID else ONE
-    linear, square = (ONE if activation == SIGMOID else ZERO), (-ONE if activation >= TANH else ZERO)
-    least, share = ZERO if activation == RELU else np.float32(-np.inf), ONE / np.float32(down * beside)
+    one, linear = (ZERO, ONE) if activation == SIGMOID else (ONE, ZERO)
+    square, least = (ZERO, ZERO) if activation == RELU else (ONE, np.float32(-np.inf))
+    share = ONE / np.float32(down * beside)
     for row in range(height // down * down):
         for column in range(width // beside * beside):
             at = ((image * (height // down) + row // down) * (width // beside) + column // beside) * channels
-            given, into = x[at:], out[(row * across + column) * stride :][:channels]
-            if activation == 0:
-                for j in range(len(into)):
-                    into[j] = share * given[j]
-            else:
-                own = kept[((image * height + row) * width + column) * kept_stride :]
-                for j in range(len(into)):
-                    slope = one + own[j] * (linear + own[j] * square)
-                    into[j] = ZERO if own[j] <= least else share * given[j] * slope
+            given, own = x[at:], kept[((image * height + row) * width + column) * channels :]
+            into = out[(row * across + column) * stride :][:channels]
+            for j in range(len(into)):
+                slope = one + own[j] * (linear - own[j] * square)
+                into[j] = ZERO if own[j] <= least else share * given[j] * slope
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -159,6 +155,6 @@ def activate(found: Numbers, pixels: int, stride: int, bias: Numbers, activation
     elif activation == TANH:
         for k in range(len(numbers)):
             numbers[k] = tanh(numbers[k])
-    elif activation == SIGMOID:
+    else:
         for k in range(len(numbers)):
             numbers[k] = sigmoid(numbers[k])
