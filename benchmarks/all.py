@@ -15,7 +15,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-FAMILIES = ("study", "linear", "neighbors", "multiclass", "trees", "neural", "convolution", "sequences")
+FAMILIES = ("study", "linear", "neighbors", "multiclass", "trees", "neural", "convolution", "sequences", "language")
 
 
 def page(results: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import final
@@ -180,7 +181,7 @@ class GELU(Activation):
     approximate: bool = False
 
     def function(self, z: Array) -> Array:
-        return jax.nn.gelu(z, approximate=self.approximate)
+        return _gelu(self, z)
 
     def derivative(self, z: Array) -> Array:
         if self.approximate:
@@ -188,6 +189,23 @@ class GELU(Activation):
             t = jnp.tanh(slope * (z + 0.044715 * z**3))
             return 0.5 * (1.0 + t) + 0.5 * z * (1.0 - t**2) * slope * (1.0 + 3 * 0.044715 * z**2)
         return jax.scipy.stats.norm.cdf(z) + z * jnp.exp(-0.5 * z**2) / SQRT_2PI
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _gelu(layer: GELU, z: Array) -> Array:
+    """Its derivative by its formula keeps z alone, where automatic differentiation keeps five arrays of its size."""
+    return jax.nn.gelu(z, approximate=layer.approximate)
+
+
+def _gelu_forward(layer: GELU, z: Array) -> tuple[Array, Array]:
+    return _gelu(layer, z), z
+
+
+def _gelu_backward(layer: GELU, z: Array, upstream: Array) -> tuple[Array]:
+    return (upstream * layer.derivative(z),)
+
+
+_gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 @dataclass(frozen=True)

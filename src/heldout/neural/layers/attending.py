@@ -30,6 +30,7 @@ import jax.numpy as jnp
 from heldout.neural.layers.base import Array, Mask
 
 NEVER = -1e30  # the score of a pair that does not meet
+LEAST_SCORES = 2**17  # from which on the kernel is worth being compiled
 TINY = 1e-30  # a sum of no keys
 
 
@@ -49,6 +50,76 @@ def attend(look: Look, q: Array, k: Array, v: Array, mask: Mask) -> Array:
     if look.block is not None and k.shape[2] > look.block:
         return _in_blocks(look, q, k, v, mask)
     return weights_of(look, q, k, mask) @ v
+
+
+def attend_jointly(look: Look, heads: int, joint: Array, mask: Mask) -> Array:
+    """The outputs (n, T, C) of self-attention, for queries, keys and values side by side (n, T, 3 C).
+
+    On the CPU sequences of up to 512 steps go through a kernel of our own (`native/attention.py`), where there are
+    enough of them.
+    """
+    if not _fits(look, heads, joint):
+        return merged(attend(look, *heads_of(joint, heads), mask))
+    there = jnp.ones(joint.shape[:2], joint.dtype) if mask is None else mask.astype(joint.dtype)
+    return _by_head(look.causal, heads, joint, there)
+
+
+def heads_of(joint: Array, heads: int) -> tuple[Array, Array, Array]:
+    """Queries, keys and values (n, H, T, d) of each head."""
+    n, steps, width = joint.shape
+    q, k, v = jnp.moveaxis(joint.reshape(n, steps, 3, heads, width // (3 * heads)), (2, 3), (0, 2))
+    return q, k, v
+
+
+def merged(y: Array) -> Array:
+    """The heads' outputs (n, H, T, d) side by side (n, T, C)."""
+    n, heads, steps, d = y.shape
+    return jnp.swapaxes(y, 1, 2).reshape(n, steps, heads * d)
+
+
+def _fits(look: Look, heads: int, joint: Array) -> bool:
+    """Whether the kernel can, and is worth it."""
+    n, steps, width = joint.shape
+    if look.alibi or joint.dtype != jnp.float32 or n * heads * steps * steps < LEAST_SCORES:
+        return False
+    from heldout.neural.native.attention import fits  # Numba is imported where it is needed
+
+    return fits(steps, width // 3, heads)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _by_head(causal: bool, heads: int, joint: Array, there: Array) -> Array:
+    return _by_head_forward(causal, heads, joint, there)[0]
+
+
+def _by_head_forward(causal: bool, heads: int, joint: Array, there: Array) -> tuple[Array, Any]:
+    from heldout.neural.native.attention import forward
+
+    def elsewhere(joint: Array, there: Array) -> tuple[Array, Array]:
+        n, steps, _ = joint.shape
+        return _whole(causal, heads, joint, there), jnp.zeros((n, heads, steps), joint.dtype)
+
+    kernel = functools.partial(forward, heads=heads, causal=causal)
+    y, logs = jax.lax.platform_dependent(joint, there, cpu=kernel, default=elsewhere)
+    return y, (joint, there, y, logs)
+
+
+def _by_head_backward(causal: bool, heads: int, kept: Any, upstream: Array) -> tuple[Array, Array]:
+    from heldout.neural.native.attention import backward
+
+    def elsewhere(joint: Array, there: Array, y: Array, logs: Array, upstream: Array) -> Array:
+        by_joint: Array = jax.vjp(lambda joint: _whole(causal, heads, joint, there), joint)[1](upstream)[0]
+        return by_joint
+
+    kernel = functools.partial(backward, heads=heads, causal=causal)
+    return jax.lax.platform_dependent(*kept, upstream, cpu=kernel, default=elsewhere), jnp.zeros_like(kept[1])
+
+
+_by_head.defvjp(_by_head_forward, _by_head_backward)
+
+
+def _whole(causal: bool, heads: int, joint: Array, there: Array) -> Array:
+    return merged(attend(Look(causal), *heads_of(joint, heads), there > 0.0))
 
 
 def weights_of(look: Look, q: Array, k: Array, mask: Mask, first: Any = 0) -> Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.attending import Look, attend, weights_of
+from heldout.neural.layers.attending import Look, attend, attend_jointly, heads_of, merged, weights_of
 from heldout.neural.layers.base import (
     Array,
     Key,
@@ -121,17 +121,22 @@ class MultiHeadAttention(SequenceLayer):
     def apply_masked(
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
-        look, q, k, seen = self._read(params, x, mask)
-        v = self._heads(params["value"], x[:, : self.memory])
-        y = self._joined(params, attend(look, q, k, v, seen))
+        look = Look(self.causal, self.positions == "alibi", BLOCK)
+        if self.memory is None:
+            y = attend_jointly(look, self.heads, self._joint(params, x), mask)
+        else:
+            seen = None if mask is None else mask[:, : self.memory]
+            y = merged(attend(look, *self._parts(params, x), seen))
+        y = _affine(params["output"], y)
         if self.memory is not None:
             y = jnp.concatenate([jnp.zeros_like(x[:, : self.memory]), y], axis=1)
         return y, state, mask
 
     def maps(self, params: Params, x: Array, mask: Mask = None) -> Array:
         """The weights with which each step (queries, first) takes part of each (keys): (n, H, T, S)."""
-        look, q, k, seen = self._read(params, x, mask)
-        return weights_of(look, q, k, seen)
+        q, k, _ = self._parts(params, x)
+        seen = None if mask is None else mask[:, : self.memory]
+        return weights_of(Look(self.causal, self.positions == "alibi"), q, k, seen)
 
     def init_cache(self, n: int, in_shape: Shape) -> Params:
         steps, width = in_shape
@@ -143,31 +148,29 @@ class MultiHeadAttention(SequenceLayer):
     ) -> tuple[Array, Params]:
         if not self.causal:
             raise InputError("MultiHeadAttention looks ahead, and cannot go step by step, unless it has causal=True.")
-        q, k, v = (self._heads(params[part], x) for part in PARTS[:3])
-        if self.positions == "rotary":
-            q, k = turned(q, at), turned(k, at)
+        q, k, v = heads_of(self._joint(params, x, at), self.heads)
         put = jax.lax.dynamic_update_slice_in_dim
         keys, values = put(cache["keys"], k, at, axis=2), put(cache["values"], v, at, axis=2)
         y = weights_of(Look(True, self.positions == "alibi"), q, keys, None, at) @ values
-        return self._joined(params, y), {"keys": keys, "values": values}
+        return _affine(params["output"], merged(y)), {"keys": keys, "values": values}
 
-    def _read(self, params: Params, x: Array, mask: Mask) -> tuple[Look, Array, Array, Mask]:
-        """How is looked, queries and keys (n, H, T, d), and the keys' mask."""
-        q = self._heads(params["query"], x[:, self.memory or 0 :])
-        k = self._heads(params["key"], x[:, : self.memory])
-        if self.positions == "rotary":
-            q, k = turned(q), turned(k)
-        return (
-            Look(self.causal, self.positions == "alibi", BLOCK),
-            q,
-            k,
-            None if mask is None else mask[:, : self.memory],
-        )
+    def _joint(self, params: Params, x: Array, first: Any = 0) -> Array:
+        """Queries, keys and values side by side (n, T, 3 C), of steps that begin at the place `first`: one product."""
+        three = [params[part] for part in PARTS[:3]]
+        both = {name: jnp.concatenate([part[name] for part in three], axis=-1) for name in three[0]}
+        joint = _affine(both, x)
+        if self.positions != "rotary":
+            return joint
+        q, k, v = heads_of(joint, self.heads)
+        return jnp.concatenate([merged(part) for part in (turned(q, first), turned(k, first), v)], axis=-1)
 
-    def _joined(self, params: Params, y: Array) -> Array:
-        """What the heads (n, H, T, d) give together (n, T, C)."""
-        n, heads, steps, d = y.shape
-        return _affine(params["output"], jnp.swapaxes(y, 1, 2).reshape(n, steps, heads * d))
+    def _parts(self, params: Params, x: Array) -> tuple[Array, Array, Array]:
+        """Queries, keys and values (n, H, T, d) of each head."""
+        if self.memory is None:
+            return heads_of(self._joint(params, x), self.heads)
+        own, memory = x[:, self.memory :], x[:, : self.memory]
+        q, k, v = (self._heads(params[part], on) for part, on in zip(PARTS[:3], (own, memory, memory), strict=True))
+        return q, k, v
 
     def _heads(self, params: Params, x: Array) -> Array:
         n, steps, width = x.shape

@@ -42,7 +42,16 @@ def _backward(kept: tuple[Array, Array], delta: Array) -> tuple[Array, Array, Ar
     x, weights = kept
     rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
     ones = jnp.ones(len(deltas), deltas.dtype)  # a product with them is quicker than a sum over rows
-    return delta @ weights.T, rows.T @ deltas, ones @ deltas
+    by_weights: Array = jax.lax.platform_dependent(rows, deltas, cpu=_turned_product, default=lambda x, d: x.T @ d)
+    return delta @ weights.T, by_weights, ones @ deltas
+
+
+def _turned_product(x: Array, d: Array) -> Array:
+    """Xᵀ D, with the narrower of the two really turned over first: XLA's own way on the CPU takes a fifth longer."""
+    wide, narrow = (x, d) if x.shape[1] > d.shape[1] else (d, x)
+    turned: Array = jax.lax.optimization_barrier(narrow.T)  # type: ignore[no-untyped-call]
+    product = turned @ wide
+    return product.T if wide is x else product
 
 
 affine.defvjp(_forward, _backward)

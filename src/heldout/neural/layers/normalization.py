@@ -161,6 +161,38 @@ class BatchNorm(Layer):
         return y, lax.stop_gradient(after)
 
 
+@jax.custom_vjp
+def normalise_rows(x: Array, scale: Array, shift: Array, epsilon: float) -> Array:
+    r"""y = γ x̂ + β with each row's own mean and variance, of the c numbers on its last axis.
+
+    With :math:`\delta = \partial L / \partial y` and :math:`\eta = \gamma \delta`, sums over all rows,
+
+    .. math::
+        \nabla_\beta = \sum \delta, \qquad \nabla_\gamma = \sum \delta \hat x, \qquad
+        \nabla_x = \frac1\sigma \Big( \eta - \tfrac1c \sum_j \eta_j - \tfrac1c \hat x \sum_j \eta_j \hat x_j \Big)
+    """
+    return _rows_forward(x, scale, shift, epsilon)[0]
+
+
+def _rows_forward(x: Array, scale: Array, shift: Array, epsilon: float) -> tuple[Array, tuple[Array, ...]]:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    inverse = lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + epsilon)
+    standard = centred * inverse
+    return standard * scale + shift, (standard, inverse, scale)
+
+
+def _rows_backward(kept: tuple[Array, ...], delta: Array) -> tuple[Array, Array, Array, None]:
+    standard, inverse, scale = kept
+    axes = tuple(range(delta.ndim - 1))
+    eta = delta * scale
+    along = (eta * standard).mean(axis=-1, keepdims=True)
+    by_x = inverse * (eta - eta.mean(axis=-1, keepdims=True) - standard * along)
+    return by_x, (delta * standard).sum(axis=axes), delta.sum(axis=axes), None
+
+
+normalise_rows.defvjp(_rows_forward, _rows_backward)
+
+
 @dataclass(frozen=True)
 class LayerNorm(Layer):
     r"""Layer normalization: each row's last axis gets mean β and standard deviation γ, in training and evaluation.
@@ -199,9 +231,7 @@ class LayerNorm(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-        return centred * lax.rsqrt(variance + self.epsilon) * params["scale"] + params["shift"], state
+        return normalise_rows(x, params["scale"], params["shift"], self.epsilon), state
 
 
 def _check(layer: Layer, epsilon: float, in_shape: Shape) -> Shape:

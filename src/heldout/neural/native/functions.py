@@ -36,6 +36,13 @@ def tanh(z: Any) -> Any:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
+def exp(z: Any) -> Any:
+    """e^z, for z of 0 or less; at least e^-87, which is 1.6e-38."""
+    scale, series = _exp_of(z)
+    return scale * series + scale
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _exp_of(z: Any) -> tuple[Any, Any]:
     """2^n, and e^r - 1 by its series, so that e^z = 2^n e^r with r the nearest to 0; for z of 0 or less."""
     z = max(z, SMALLEST)

@@ -1,0 +1,332 @@
+r"""Self-attention on the CPU: each thread takes one head of a sequence, from queries, keys and values to its output.
+
+Queries, keys and values stand side by side, (n, T, 3 C), the heads of each beside each other. What a head is made of
+fits into the caches, so that scores are never written to memory; on the way back they are worked out again from
+:math:`L_i = \log \sum_j e^{s_{ij}}`. The formulas are those of `layers/attending.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from heldout.neural.native.functions import exp
+from heldout.neural.native.handler import (
+    ADDRESSES,
+    address_of,
+    begin,
+    end,
+    load_word,
+    next_part,
+    numbers,
+    numbers_at,
+    register,
+    serve,
+    whole_at,
+)
+from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, compiled_up, copy, multiply_tile, up
+
+Array: TypeAlias = jax.Array
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+LONGEST = 512  # steps whose scores, squared, stay in the second cache
+
+# The form, the first operand: parts; threads there is room for; steps, channels, heads; whether a step looks back only.
+PARTS, ROOM, STEPS, WIDTH, HEADS, CAUSAL = range(6)
+ZERO, NEVER, LEAST = (
+    np.float32(0.0),
+    np.float32(-1e30),
+    np.float32(-1e29),
+)  # a pair that does not meet has a score below
+
+
+def fits(steps: int, width: int, heads: int) -> bool:
+    """Whether the kernels can take sequences of these steps and channels."""
+    return TALL <= steps <= LONGEST and width // heads % WIDE == 0
+
+
+def forward(joint: Array, there: Array, heads: int, causal: bool) -> tuple[Array, Array]:
+    """The outputs (n, T, C), and L (n, H, T), of queries, keys and values (n, T, 3 C).
+
+    `there` (n, T), 1 or 0: the steps that are looked at. A step that looks at none gives 0.
+    """
+    register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
+    n, steps, width = *joint.shape[:2], joint.shape[2] // 3
+    form = _form(n, steps, width, heads, causal)
+    results = numbers(n, steps, width), numbers(n, heads, steps), numbers(form[ROOM], _room(steps, width // heads))
+    y, logs, _ = jax.ffi.ffi_call("heldout_attend", results, vmap_method="sequential")(form, joint, there)
+    return y, logs
+
+
+def backward(joint: Array, there: Array, outputs: Array, logs: Array, deltas: Array, heads: int, causal: bool) -> Array:
+    """The gradient by queries, keys and values (n, T, 3 C), from the one by the outputs, `deltas` (n, T, C)."""
+    register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
+    n, steps, width = outputs.shape
+    form = _form(n, steps, width, heads, causal)
+    results = numbers(n, steps, 3 * width), numbers(form[ROOM], _room_back(steps, width // heads))
+    by_joint, _ = jax.ffi.ffi_call("heldout_attend_back", results, vmap_method="sequential")(
+        form, joint, there, outputs, logs, deltas
+    )
+    return by_joint
+
+
+def _form(n: int, steps: int, width: int, heads: int, causal: bool) -> np.ndarray[Any, Any]:
+    parts = n * heads
+    return np.array([parts, min(os.cpu_count() or 1, parts), steps, width, heads, causal], np.int32)
+
+
+def _room(steps: int, d: int) -> int:
+    """Numbers that a thread needs: keys turned over, values, and some rows of scores."""
+    across = up(steps, WIDE)
+    return 2 * across * d + TALL * across
+
+
+def _room_back(steps: int, d: int) -> int:
+    """Keys and values turned over; queries, keys, gradients by the outputs; weights and gradients by scores."""
+    across = up(steps, WIDE)
+    return 5 * across * d + 2 * (steps + TALL) * across
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _turn(given: Numbers, at: int, row: int, steps: int, d: int, out: Numbers) -> None:
+    """A head's rows (T, d) as panels (up(T) / WIDE, d, WIDE); 0 behind the last."""
+    for step in range(compiled_up(steps, WIDE)):
+        into = out[step // WIDE * d * WIDE + step % WIDE :]
+        if step < steps:
+            source = given[at + step * row :]
+            for c in range(d):
+                into[c * WIDE] = source[c]
+        else:
+            for c in range(d):
+                into[c * WIDE] = ZERO
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _gather(given: Numbers, at: int, row: int, steps: int, d: int, out: Numbers) -> None:
+    """A head's rows (T, d), one after the other."""
+    for step in range(steps):
+        copy(given[at + step * row :], out[step * d :], d)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _products(
+    a: Numbers, at: int, row: int, d: int, turned: Numbers, out: Numbers, out_at: int, across: int, stop: int
+) -> None:
+    """TALL rows times what is turned over, up to the column `stop`."""
+    for panel in range(compiled_up(stop, WIDE) // WIDE):
+        multiply_tile(
+            a, at, row, 1, turned, panel * d * WIDE, WIDE, out, out_at + panel * WIDE, across, d, False
+        )  # fmt: skip
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _sums(
+    a: Numbers,
+    at: int,
+    row: int,
+    following: int,
+    b: Numbers,
+    b_at: int,
+    d: int,
+    terms: int,
+    out: Numbers,
+    out_at: int,
+    out_row: int,
+) -> None:
+    """TALL rows of products of `a` with rows of `b` (terms, d)."""
+    for column in range(0, d, WIDE):
+        multiply_tile(
+            a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, False
+        )  # fmt: skip
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _masked(row: Numbers, limit: int, stop: int, there: Numbers) -> None:
+    """NEVER at the steps that are not looked at."""
+    seen = row[:limit]
+    for j in range(len(seen)):
+        seen[j] = seen[j] if there[j] > ZERO else NEVER
+    row[limit:stop] = NEVER
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _largest(typing_context: Any, row: Any, count: Any) -> Any:
+    """The largest of the first numbers, so many multiples of LANES; LLVM's own vectoriser takes them one by one."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        vector, index = ir.VectorType(ir.FloatType(), LANES), arguments[1].type
+        entry, body, end = builder.block, builder.append_basic_block("lanes"), builder.append_basic_block("end")
+        builder.branch(body)
+        builder.position_at_end(body)
+        at, most = builder.phi(index), builder.phi(vector)
+        given = builder.load(builder.bitcast(builder.gep(data, [at]), vector.as_pointer()), align=4)
+        larger = builder.select(builder.fcmp_ordered(">", given, most), given, most)
+        following = builder.add(at, index(LANES))
+        builder.cbranch(builder.icmp_signed("<", following, arguments[1]), body, end)
+        for variable, first, then in ((at, index(0), following), (most, vector([NEVER] * LANES), larger)):
+            variable.add_incoming(first, entry)
+            variable.add_incoming(then, body)
+        builder.position_at_end(end)
+        of = ir.FunctionType(ir.FloatType(), [vector])
+        name = f"llvm.vector.reduce.fmax.v{LANES}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, of, name), [larger])
+
+    return types.float32(row, types.intp), code
+
+
+@njit(**COMPILED, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+def _total(row: Numbers) -> Any:
+    total = ZERO
+    for j in range(len(row)):
+        total += row[j]
+    return total
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _raise(row: Numbers, scale: Any, shift: Any) -> None:
+    """Scores become e^(scale · score - shift)."""
+    for j in range(len(row)):
+        row[j] = exp(row[j] * scale - shift)
+
+
+@njit(**COMPILED, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+def _along(a: Numbers, b: Numbers, count: int) -> Any:
+    total = ZERO
+    for j in range(count):
+        total += a[j] * b[j]
+    return total
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _forward_part(part: int, thread: int, addresses: int) -> None:
+    """A head of a sequence. Operands: form, joint, there; results: outputs, L, room."""
+    form = load_word(addresses)
+    steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
+    causal, n, d = whole_at(form, CAUSAL), whole_at(form, PARTS) // heads, width // heads
+    row, across = 3 * width, compiled_up(steps, WIDE)
+    joint = numbers_at(load_word(addresses + 8), n * steps * row)
+    there = numbers_at(load_word(addresses + 16), n * steps)[part // heads * steps :]
+    outputs = numbers_at(load_word(addresses + 24), n * steps * width)
+    logs = numbers_at(load_word(addresses + 32), n * heads * steps)[part * steps :]
+    room = 2 * across * d + TALL * across
+    keys = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
+    values, scores = keys[across * d :], keys[2 * across * d :]
+    scale = np.float32(1.0 / math.sqrt(d))
+    begins = part // heads * steps * row + part % heads * d
+    out_at = part // heads * steps * width + part % heads * d
+    _turn(joint, begins + width, row, steps, d, keys)
+    _gather(joint, begins + 2 * width, row, steps, d, values)
+    for block in range(0, steps, TALL):
+        first = min(block, steps - TALL)  # at the end some rows are worked out again
+        terms = first + TALL if causal else steps
+        stop = compiled_up(terms, WIDE)
+        _products(joint, begins + first * row, row, d, keys, scores, 0, across, stop)
+        for r in range(TALL):
+            own = scores[r * across :]
+            _masked(own, first + r + 1 if causal else steps, stop, there)
+            used = own[:stop]
+            most = _largest(own, stop)
+            if most < LEAST:
+                used[:] = ZERO
+                logs[first + r] = -NEVER
+                continue
+            _raise(used, scale, most * scale)
+            total = _total(used)
+            logs[first + r] = np.float32(math.log(total)) + most * scale
+            share = np.float32(1.0) / total
+            for j in range(len(used)):
+                used[j] *= share
+        _sums(scores, 0, across, 1, values, 0, d, terms, outputs, out_at + first * width, width)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _backward_part(part: int, thread: int, addresses: int) -> None:
+    """A head of a sequence. Operands: form, joint, there, outputs, L, δ; results: the gradient by joint, room."""
+    form = load_word(addresses)
+    steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
+    causal, n, d = whole_at(form, CAUSAL), whole_at(form, PARTS) // heads, width // heads
+    row, across = 3 * width, compiled_up(steps, WIDE)
+    joint = numbers_at(load_word(addresses + 8), n * steps * row)
+    there = numbers_at(load_word(addresses + 16), n * steps)[part // heads * steps :]
+    outputs = numbers_at(load_word(addresses + 24), n * steps * width)
+    logs = numbers_at(load_word(addresses + 32), n * heads * steps)[part * steps :]
+    deltas = numbers_at(load_word(addresses + 40), n * steps * width)
+    by_joint = numbers_at(load_word(addresses + 48), n * steps * row)
+    room = 5 * across * d + 2 * (steps + TALL) * across
+    turned_keys = numbers_at(load_word(addresses + 56) + 4 * thread * room, room)
+    size, square = across * d, (steps + TALL) * across
+    turned_values, queries, keys, above = (
+        turned_keys[size:], turned_keys[2 * size :], turned_keys[3 * size :], turned_keys[4 * size :],
+    )  # fmt: skip
+    weights, by_scores = turned_keys[5 * size :], turned_keys[5 * size + square :]
+    scale = np.float32(1.0 / math.sqrt(d))
+    begins = part // heads * steps * row + part % heads * d
+    out_at = part // heads * steps * width + part % heads * d
+    _turn(joint, begins + width, row, steps, d, turned_keys)
+    _turn(joint, begins + 2 * width, row, steps, d, turned_values)
+    _gather(joint, begins, row, steps, d, queries)
+    _gather(joint, begins + width, row, steps, d, keys)
+    _gather(deltas, out_at, width, steps, d, above)
+    for block in range(0, steps, TALL):
+        first = min(block, steps - TALL)
+        terms = first + TALL if causal else steps
+        stop = compiled_up(terms, WIDE)
+        _products(queries, first * d, d, d, turned_keys, weights, first * across, across, stop)
+        _products(above, first * d, d, d, turned_values, by_scores, first * across, across, stop)
+        for r in range(TALL):
+            p, by_p = weights[(first + r) * across :], by_scores[(first + r) * across :]
+            limit = first + r + 1 if causal else steps
+            _masked(p, limit, stop, there)
+            _raise(p[:stop], scale, logs[first + r])
+            p[limit:stop] = ZERO
+            along = _along(above[(first + r) * d :], outputs[out_at + (first + r) * width :], d)
+            used = p[:stop]
+            for j in range(len(used)):
+                by_p[j] = used[j] * (by_p[j] - along) * scale
+        _sums(by_scores, first * across, across, 1, keys, 0, d, terms, by_joint, begins + first * row, row)
+    for block in range(0, steps, TALL):
+        first = min(block, steps - TALL)
+        since = first if causal else 0  # rows before do not look at these
+        at, terms, into = since * across + first, steps - since, begins + first * row
+        _sums(by_scores, at, 1, across, queries, since * d, d, terms, by_joint, into + width, row)
+        _sums(weights, at, 1, across, above, since * d, d, terms, by_joint, into + 2 * width, row)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _forward_task(shared: int) -> None:
+    thread, mode = begin(shared)
+    part = next_part(shared, False)
+    while part >= 0:
+        _forward_part(part, thread, shared + ADDRESSES)
+        part = next_part(shared, True)
+    end(shared, mode)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _backward_task(shared: int) -> None:
+    thread, mode = begin(shared)
+    part = next_part(shared, False)
+    while part >= 0:
+        _backward_part(part, thread, shared + ADDRESSES)
+        part = next_part(shared, True)
+    end(shared, mode)
+
+
+_address_of_forward, _address_of_backward = address_of(_forward_task), address_of(_backward_task)
+
+
+def _serve_forward(frame: int) -> int:
+    return serve(frame, 3, 3, _address_of_forward())  # type: ignore[no-any-return]
+
+
+def _serve_backward(frame: int) -> int:
+    return serve(frame, 6, 2, _address_of_backward())  # type: ignore[no-any-return]
