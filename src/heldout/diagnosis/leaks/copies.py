@@ -162,17 +162,13 @@ def best_of(evidence: Evidence) -> Fitted:
 
 
 def with_and_without(learner: Fitted, rows: Ints, seen: Seen, evidence: Evidence) -> tuple[Score, Score | None]:
-    """The learner's score on validation, and without these rows; None where too few are left, or where they are guarded."""
+    """The learner's score on validation, and without these rows; None where few are left, or a guard answers for them."""
     whole = learner.scored[1].score()
     left = np.setdiff1d(np.arange(seen.n_validation), rows)
     prediction, validation = learner.prediction, seen.rows[1]
     y = validation.y[left]
-    if (
-        prediction is None
-        or validation.guard is not None
-        or len(left) < LEAST_TWINS
-        or (prediction.value is None and len(np.unique(y)) < 2)
-    ):
+    one_class = evidence.problem.classes is not None and len(np.unique(y)) < 2
+    if prediction is None or validation.guard is not None or len(left) < LEAST_TWINS or one_class:
         return whole, None
     given = (prediction.value, prediction.label, prediction.probability)
     kept = Prediction(*(None if item is None else item[left] for item in given))
