@@ -162,7 +162,7 @@ def best_of(evidence: Evidence) -> Fitted:
 
 
 def with_and_without(learner: Fitted, rows: Ints, seen: Seen, evidence: Evidence) -> tuple[Score, Score | None]:
-    """The learner's score on validation, and without these rows; None where few are left, or a guard answers for them."""
+    """The learner's score on validation, and without these rows; None where few are left, or a guard answers."""
     whole = learner.scored[1].score()
     left = np.setdiff1d(np.arange(seen.n_validation), rows)
     prediction, validation = learner.prediction, seen.rows[1]
