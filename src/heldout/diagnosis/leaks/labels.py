@@ -10,8 +10,8 @@ from scipy.special import pdtrc
 
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
 from heldout.diagnosis.leaks.copies import best_of
-from heldout.diagnosis.leaks.seen import Array, Ints, shown
-from heldout.words import number
+from heldout.diagnosis.leaks.seen import Array, Ints
+from heldout.words import number, p_said
 
 SURE = 0.95  # probability of another class
 FAR = 8.0  # robust standard deviations of the residuals
@@ -55,7 +55,7 @@ class LabelSuspects(Check):
     def _too_many(self, rows: Ints, asked: int, expected: float, title: str, p: float) -> Finding:
         why = (
             f"Of {asked:,} validation rows {title} is sure by 95% or more, and {len(rows):,} have another label, where "
-            f"{number(expected, 2)} would be expected (p {shown(p)}). Their labels are wrong, or it is too sure."
+            f"{number(expected, 2)} would be expected ({p_said(p)}). Their labels are wrong, or it is too sure."
         )
         return self._finding(why, rows, p)
 

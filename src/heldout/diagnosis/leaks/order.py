@@ -11,8 +11,8 @@ from scipy.special import fdtrc, ndtr
 from scipy.stats import rankdata
 
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
-from heldout.diagnosis.leaks.seen import Array, Seen, listed, shown
-from heldout.words import percent
+from heldout.diagnosis.leaks.seen import Array, Seen, listed
+from heldout.words import p_said, percent
 
 LEAST_ROWS = 20
 STEPS = 0.95  # of the steps from row to row go up, or down, in a column that follows the rows
@@ -48,7 +48,7 @@ class RowOrder(Check):
 
     def _finding(self, following: list[str], target: str, p: float) -> Finding:
         message = (
-            f"{listed(following)} follows the order of the rows, and so does {target} (p {shown(p)}): it says where in "
+            f"{listed(following)} follows the order of the rows, and so does {target} ({p_said(p)}): it says where in "
             "the table a row stood, which new rows do not have. Leave it out (--drop), or say --time if it is a time."
         )
         return Finding(self.code, self.title, "warning", message, evidence={"columns": following, "p": p})
@@ -105,7 +105,7 @@ class TimeTravel(Check):
 
     def _drawn(self, name: str, target: str, p: float) -> Finding:
         message = (
-            f"{target} changes along {name} (p {shown(p)}), and the rows were drawn at random: learners know what "
+            f"{target} changes along {name} ({p_said(p)}), and the rows were drawn at random: learners know what "
             f"comes after the rows that they are judged by. To predict what comes, say --time {name}."
         )
         return Finding(self.code, self.title, "warning", message, evidence={"column": name, "p": p})
@@ -176,7 +176,7 @@ class GroupOverlap(Check):
             yield Suspicion(p, partial(self._finding, name, _shared(seen, name)))
 
     def _finding(self, name: str, shared: float, p: float | None = None) -> Finding:
-        alike = "" if p is None else f", and rows of one {name} are alike in the target (p {shown(p)})"
+        alike = "" if p is None else f", and rows of one {name} are alike in the target ({p_said(p)})"
         message = (
             f"{percent(round(shared, 3))} of the validation rows have a {name} that train knows{alike}: the score is "
             f"one for known ones. To be judged by new ones, say --group {name}."

@@ -12,9 +12,9 @@ from scipy.stats import mannwhitneyu
 
 from heldout.data.encode import Encoder
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Severity, Suspicion
-from heldout.diagnosis.leaks.seen import Array, Ints, Seen, listed, shown
+from heldout.diagnosis.leaks.seen import Array, Ints, Seen, listed
 from heldout.problem import label_text
-from heldout.words import number
+from heldout.words import number, p_said
 
 LEAST_ROWS = 20
 MOST_ROWS = 3_000  # of each part
@@ -76,8 +76,8 @@ class Drift(Check):
     def _finding(self, area: float, names: list[str], severity: Severity, p: float) -> Finding:
         most = f", most of all by {listed(names)}" if names else ""
         message = (
-            f"A forest tells validation rows from train rows (area under the curve {number(area, 3)}, p "
-            f"{shown(p)}){most}: the rows changed between the parts, and the scores are those of rows that changed "
+            f"A forest tells validation rows from train rows (area under the curve {number(area, 3)}, "
+            f"{p_said(p)}){most}: the rows changed between the parts, and the scores are those of rows that changed "
             "like these."
         )
         return Finding(self.code, self.title, severity, message, evidence={"area": area, "p": p, "columns": names})

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import chdtrc
 
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
-from heldout.diagnosis.leaks.seen import Array, Seen, listed, shown
+from heldout.diagnosis.leaks.seen import Array, Seen, listed
+from heldout.words import p_said
 
 DISTINCT = 10  # values that a column of measurements has more than
 ZERO = 1e-6  # standard deviations
@@ -65,7 +66,7 @@ class Prepared(Check):
 
     def _finding(self, how: str, names: list[str], p: float | None = None) -> Finding:
         verb = "was" if len(names) == 1 else "were"
-        beyond = "" if p is None else f" (they are closer to it than drawn rows would be, p {shown(p)})"
+        beyond = "" if p is None else f" (they are closer to it than drawn rows would be, {p_said(p)})"
         message = (
             f"{listed(names)} {verb} {how}{beyond}: the preparation has seen rows that it is judged by. Begin from the "
             "raw columns and prepare them in a pipeline, which learns from train alone."

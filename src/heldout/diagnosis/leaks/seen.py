@@ -20,7 +20,7 @@ from heldout.data.table import Table
 from heldout.errors import InputError
 from heldout.fitting import Rows
 from heldout.problem import Problem
-from heldout.words import p_value
+from heldout.words import joined
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -136,12 +136,5 @@ class Seen:
 
 def listed(names: Sequence[str], most: int = 5) -> str:
     """ "a, b and c", the first few of many."""
-    shown = [str(name) for name in names[:most]]
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most} more"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
-def shown(p: float) -> str:
-    """ "= 0.012", "< 0.0001"."""
-    return p_value(p) if p < 1e-4 else f"= {p_value(p)}"
+    rest = len(names) - most
+    return joined([*names[:most], f"{rest} more"] if rest > 0 else names)

@@ -11,10 +11,10 @@ from scipy.special import ndtr
 
 from heldout.candidates import Candidate
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
-from heldout.diagnosis.leaks.seen import Array, Ints, shown
+from heldout.diagnosis.leaks.seen import Array, Ints
 from heldout.errors import InputError
 from heldout.fitting import Fitted, fit
-from heldout.words import interval, number, percent
+from heldout.words import interval, number, p_said, percent
 
 NEIGHBOURS = 20  # columns that were not chosen and go with the target of train as much as one that was
 LEAST_COLUMNS = 3
@@ -61,7 +61,7 @@ class Selected(Check):
         )
         message = (
             f"The {k:,} columns go with the validation targets more than others that go with the training targets as "
-            f"much (by {number(difference, 2)}, p {shown(p)}): they were chosen with validation in view, and the "
+            f"much (by {number(difference, 2)}, {p_said(p)}): they were chosen with validation in view, and the "
             f"{evidence.problem.criterion.title} of {number(told.value)} is none of new rows. {honest}. Put the choice "
             "into a pipeline."
         )
