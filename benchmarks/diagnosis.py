@@ -23,6 +23,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 import certainty
+import leaks as leaks_of
 from common import DATA
 from heldout import (
     DecisionTreeRegressor,
@@ -238,12 +239,38 @@ def adult(sets: int) -> None:
             )
 
 
+# Leaks ------------------------------------------------------------------------------------------------------
+
+
+def leaks(cases: Callable[[int], list[leaks_of.Case]], sets: int, first: int = 1) -> None:
+    """Studies of real tables with a leak planted in each, or none: is it found, and is anything else? `sets` times."""
+    right = 0
+    made = [(seed, case) for seed in range(first, first + sets) for case in cases(seed)]
+    for seed, case in made:
+        with tempfile.TemporaryDirectory() as folder:
+            ledger = Path(folder) / "ledger.sqlite"
+            study = Study(case.frame, case.target, ledger=ledger, seed=seed, **case.options).fit()
+        called = [item for item in study.findings if item.code.startswith("H5") and item.severity != "info"]
+        codes = [item.code for item in called]
+        good = bool(set(codes) & set(case.codes)) if case.codes else not codes
+        right += good
+        print(
+            f"  {'' if good else 'MISSED ' if case.codes else 'FALSE '}{case.name}: {', '.join(codes) or 'nothing'}",
+            flush=True,
+        )
+        for item in () if good else called:
+            print(f"      {item}", flush=True)
+    print(f"leaks: {'found' if made[0][1].codes else 'nothing called'} in {share(right, len(made))} tables", flush=True)
+
+
 CASES: dict[str, tuple[Callable[[int], None], int]] = {
     "null": (lambda sets: studies("no signal", 0.0, sets), 200),
     "right": (lambda sets: studies("the learner is right", 1.0, sets), 200),
     **{f"planted-{name}": (lambda sets, name=name: planted(name, sets), 50) for name in PLANTED},
     "esl": (esl, 50),
     "nadeau-bengio": (nadeau_bengio, 1000),
+    "leaks": (lambda sets: leaks(leaks_of.planted, sets), 2),
+    "clean": (lambda sets: leaks(leaks_of.clean, sets), 2),
     "adult": (adult, 1),
     **certainty.CASES,
 }

@@ -91,7 +91,7 @@ def test_an_interruption_leaves_what_was_tried(monkeypatch: pytest.MonkeyPatch) 
     [
         ({"y": Y[:10]}, r"900 rows of X and a y of shape \(10,\)"),
         ({"y": np.where(np.arange(900) == 3, np.nan, Y)}, "missing or infinite"),
-        ({"X": X[:40], "y": Y[:40]}, "10 rows to validate"),
+        ({"X": X[:30], "y": Y[:30]}, "16 rows to train"),
         ({"groups": np.zeros(5)}, r"groups has the shape \(5,\)"),
         ({"groups": np.zeros(900), "validation": (X, Y)}, "leave one out"),
         ({"criterion": "log_loss"}, "does not suit a regression problem"),

@@ -28,6 +28,7 @@ from heldout.twins import codes, joined, twin_notes
 Ints = NDArray[np.int64]
 SHARES = (0.6, 0.2, 0.2)
 LEAST_ROWS = 10
+QUARTER = ", with a quarter of train taken at random for validation"
 STRATA = 10  # of a numeric target, by rank
 ALIASES = {
     "train": ("train", "training", "learn", "fit", "0", "false"),
@@ -59,6 +60,11 @@ class Split:
         shares = ", ".join(f"{n:,} {name}" for n, name in zip(rows, PARTS, strict=True))
         dropped = f" {self.dropped:,} rows are in no part." if self.dropped else ""
         return f"{shares} rows, {self.method}. The test rows were sealed at once.{dropped}"
+
+    @property
+    def given(self) -> bool:
+        """Whether train and validation came apart, in files or by a column."""
+        return self.method.startswith("as ") and not self.method.endswith(QUARTER)
 
     @property
     def pixels(self) -> dict[str, Pixels]:
@@ -221,9 +227,10 @@ def _at_random(units: Ints, y: NDArray[Any], problem: Problem, shares: Sequence[
     return assigned[unit]
 
 
-def a_quarter(units: Ints, y: NDArray[Any], problem: Problem, seed: int) -> NDArray[np.bool_]:
-    """A random quarter of the rows for validation (n,): whole units, the target spread as evenly as in a split."""
-    return np.asarray(_at_random(units, y, problem, (0.5, 0.25, 0.25), seed) == 1)
+def a_quarter(units: Ints, y: NDArray[Any], problem: Problem, seed: int, share: float = 0.25) -> NDArray[np.bool_]:
+    """A random quarter of the rows, or another share of them, for validation (n,): whole units, the target spread as
+    evenly as in a split."""
+    return np.asarray(_at_random(units, y, problem, (0.75 - share, share, 0.25), seed) == 1)
 
 
 def folds(units: Ints, y: NDArray[Any], problem: Problem, k: int, seed: int) -> Ints:
@@ -339,7 +346,7 @@ def _given(
     if not np.any(part == 1):  # a quarter of train becomes validation
         rows = np.flatnonzero(part == 0)
         part[rows[a_quarter(units[rows], y[rows], problem, seed)]] = 1
-        method += ", with a quarter of train taken at random for validation"
+        method += QUARTER
     return part, method
 
 

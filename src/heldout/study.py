@@ -20,6 +20,7 @@ from heldout.data.encode import Encoder
 from heldout.data.images.pixels import sha256
 from heldout.diagnosis import Evidence, findings
 from heldout.diagnosis.comparison import Comparison, judged
+from heldout.diagnosis.leaks.seen import Seen
 from heldout.diagnosis.remedies import attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
 from heldout.final import Final, open_test, refreshed
@@ -137,6 +138,7 @@ class Study:
         self._tried: list[Comparison] = []
         self._guard: Thresholdout | None = None
         self._looks = 0  # fits scored on validation that the ledger has not counted yet
+        self._seen: Seen | None = None
         self._final: Final | None = None
 
     # The protocol --------------------------------------------------------------------------------------
@@ -470,7 +472,9 @@ class Study:
         validation = Rows.of(made.validation, problem, encoder, made.seed + 1)
         if self.thresholdout is not None:
             validation = replace(validation, guard=self._guarding(self.thresholdout))
-        return encoder, Rows.of(made.train, problem, encoder, made.seed), validation
+        train = Rows.of(made.train, problem, encoder, made.seed)
+        self._seen = Seen.of_study((train, validation), problem, given=made.given)
+        return encoder, train, validation
 
     def _guarding(self, budget: int) -> Thresholdout:
         """The guard of the validation rows, as far spent as it is."""
@@ -495,6 +499,7 @@ class Study:
         made["looks"] = self._counted()
         made["leaderboard"] = record.leaderboard(scored, self.problem, known.choice)
         made["findings"] = [item.to_json() for item in findings(self._evidence(scored, known))]
+        self._seen = None
         if "diagnosis" in made:
             made["diagnosis"]["tried"] = [item.to_json() for item in self._tried]
         chosen = self._fitted[self._chosen()]
@@ -543,6 +548,7 @@ class Study:
             sealed=self._record["final"] is None,
             certainty=known,
             looks=self._record["looks"],
+            seen=self._seen,
         )
 
     # Small helpers -------------------------------------------------------------------------------------

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
+from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
 from heldout.diagnosis.care import SmallValidation, TwinRows, Warned
 from heldout.diagnosis.certain import Calibrated, Chosen, Covered, Looks
+from heldout.diagnosis.comparison import FAMILY_ERROR
 from heldout.diagnosis.distances import Distances
+from heldout.diagnosis.leaks import LEAKS
 from heldout.diagnosis.remedies import Remedies
 from heldout.diagnosis.trivial import BetterThanTrivial
 from heldout.diagnosis.verdict import Verdict
+from heldout.multiplicity import holm
 
 CHECKS: tuple[type[Check], ...] = (
     BetterThanTrivial,
     Verdict,
     Remedies,
+    *LEAKS,
     TwinRows,
     SmallValidation,
     Warned,
@@ -26,9 +30,19 @@ CHECKS: tuple[type[Check], ...] = (
 
 
 def findings(evidence: Evidence) -> list[Finding]:
-    """All findings of all checks, in the order of CHECKS."""
+    """All findings of all checks, in the order of CHECKS.
+
+    The suspicions among them are judged together by Holm's procedure: the chance that any of them is said falsely is at
+    most 5%. (The comparisons of learners are a family of their own: `comparison.py`.)
+    """
     found = [item for check in CHECKS for item in check().examine(evidence)]
-    return [item for item in found if isinstance(item, Finding)]
+    adjusted = iter(holm([item.p for item in found if isinstance(item, Suspicion)]))
+    told = [_told(item, next(adjusted)) if isinstance(item, Suspicion) else item for item in found]
+    return [item for item in told if isinstance(item, Finding)]
 
 
-__all__ = ["CHECKS", "Check", "Evidence", "Finding", "NotApplicable", "findings"]
+def _told(suspicion: Suspicion, p: float) -> Finding | None:
+    return suspicion.told(p) if p <= FAMILY_ERROR else None
+
+
+__all__ = ["CHECKS", "Check", "Evidence", "Finding", "NotApplicable", "Suspicion", "findings"]

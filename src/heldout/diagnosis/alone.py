@@ -8,12 +8,13 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from heldout.candidates import candidates, require_estimator
 from heldout.diagnosis import findings, given
 from heldout.diagnosis.base import Evidence, Finding
 from heldout.diagnosis.comparison import Comparison, judged
+from heldout.diagnosis.leaks.seen import Seen
 from heldout.diagnosis.remedies import Trial, attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
 from heldout.fitting import Fitted, Rows, fit
@@ -25,7 +26,9 @@ from heldout.split import a_quarter
 from heldout.words import interval, number, p_value, seconds
 
 LEAST_ROWS = 20
+ENOUGH_ROWS = 24  # to validate, of few
 WIDTH = 110
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -36,7 +39,8 @@ class Diagnosis(Printed):
     ----------
     verdict : {"worse than trivial", "overfits", "underfits", "large gap, but harmless", "large gap", "fits"}
     findings : tuple of Finding
-        The verdict (H102), whether the trivial answer is beaten (H101), what was tried (H103), warnings.
+        The verdict (H102), whether the trivial answer is beaten (H101), what was tried (H103), leaks (H501 to H511),
+        warnings.
     tried : tuple of Comparison
         The siblings, each beside the estimator, with adjusted p values.
     remedy : estimator or None
@@ -60,6 +64,8 @@ class Diagnosis(Printed):
         title = [f"{said['H102'].title} ({self.n_train:,} rows to train, {self.n_validation:,} to validate)"]
         for code in ("H102", "H101", "H103"):
             title += wrap(said[code].message, WIDTH) if code in said else []
+        for item in self.findings:
+            title += wrap(str(item), WIDTH) if item.code.startswith("H5") and item.severity != "info" else []
         header = ["sibling", f"{self.criterion} on validation", "better by", "95% interval", "p", "fit"]
         notes = wrap("Better by: than the estimator, row by row. p is adjusted for all comparisons together.", WIDTH)
         notes += ["Interrupted: not all siblings were tried."] if self.interrupted else []
@@ -81,6 +87,7 @@ def diagnose(
     *,
     validation: tuple[Any, ArrayLike] | None = None,
     groups: ArrayLike | None = None,
+    chosen_from: ArrayLike | None = None,
     criterion: str | None = None,
     quick: bool = False,
     seed: int = 0,
@@ -99,10 +106,14 @@ def diagnose(
         Whatever the estimator takes.
     y : array-like (n,)
     validation : (X, y) or None, default None
-        Rows to compare on. None: a random quarter of the rows, the classes or the range of y spread evenly.
+        Rows to compare on. None: a random quarter of the rows (more where there are fewer than 96), the classes or the
+        range of y spread evenly.
         Rows of an array or a frame that are the same throughout stay on one side.
     groups : array-like (n,) or None, default None
         Rows of a group stay on one side, too, and count as one observation.
+    chosen_from : array (n, q) or None, default None
+        The wider table that the columns of X were chosen from, with the same rows: were they chosen with the
+        validation rows in view (H511)? X is then an array of numbers.
     criterion : str or None, default None
         Any of `heldout.metrics.criterion`; None: RMSE for numbers, log loss for classes (accuracy without
         `predict_proba`).
@@ -135,7 +146,8 @@ def diagnose(
     require_estimator(estimator)
     parts = given.parts(X, y, validation)
     problem = given.stated(estimator, [target for _, target in parts], criterion)
-    train, held = _rows(parts, problem, groups, int(seed))
+    train, held, places = _rows(parts, problem, groups, int(seed))
+    seen = Seen.of_rows((train, held), given=validation is not None, chosen_from=_wide(chosen_from, parts, places))
     trivial, own = candidates(problem, [estimator])
     learner = fit(own, problem, train, held)
     if learner.status != "fitted":
@@ -147,7 +159,7 @@ def diagnose(
     tried = tuple(judged([item for item, _ in results], chosen.questions))
     best = best_remedies(tried).get(learner.name)
     made = tuple(item for item, _ in results)
-    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions)))
+    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions, seen=seen)))
     return Diagnosis(
         next(item.evidence["verdict"] for item in found if item.code == "H102"),
         found,
@@ -175,8 +187,10 @@ def _try(
     return results, False
 
 
-def _rows(parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | None, seed: int) -> tuple[Rows, Rows]:
-    """Train and validation, with draws of whole units."""
+def _rows(
+    parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | None, seed: int
+) -> tuple[Rows, Rows, tuple[Places, ...]]:
+    """Train and validation, with draws of whole units; and where their rows stood, if all came together."""
     from sklearn.utils import _safe_indexing
 
     coded = [given.coded(target, problem) for _, target in parts]
@@ -184,9 +198,11 @@ def _rows(parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | Non
         if groups is not None:
             raise InputError("groups decide how the rows are split, and validation rows were given: leave one out.")
         made = [(X, y, given.units(X, None)) for (X, _), y in zip(parts, coded, strict=True)]
+        where: tuple[Places, ...] = ()
     else:
         units = given.units(parts[0][0], groups)
-        held = a_quarter(units, coded[0], problem, seed)
+        share = min(0.5, max(0.25, ENOUGH_ROWS / max(1, len(units))))
+        held = a_quarter(units, coded[0], problem, seed, share)
         where = (np.flatnonzero(~held), np.flatnonzero(held))
         made = [(_safe_indexing(parts[0][0], rows), coded[0][rows], units[rows]) for rows in where]
     for name, (_, y, _) in zip(("train", "validate"), made, strict=True):
@@ -196,4 +212,21 @@ def _rows(parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | Non
     train, held_out = (Rows(None, None, X, y, s, s.cluster_draws()) for (X, y, _), s in zip(made, samples, strict=True))
     if problem.classes is not None and len(np.unique(train.y)) < len(problem.classes):
         raise InputError("A class is missing from the rows to train: give more rows of it, or another split.")
-    return train, held_out
+    return train, held_out, where
+
+
+def _wide(
+    chosen_from: ArrayLike | None, parts: Sequence[given.Part], where: tuple[Places, ...]
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The rows of train and of validation in the table that the columns were chosen from."""
+    if chosen_from is None:
+        return None
+    wide, X = np.asarray(chosen_from), parts[0][0]
+    if not where:
+        raise InputError("chosen_from needs rows of train and of validation in one table: leave validation=... out.")
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or wide.ndim != 2 or {X.dtype.kind, wide.dtype.kind} - set("fiub"):
+        raise InputError("With chosen_from, X and chosen_from are arrays of numbers, rows by columns.")
+    if len(wide) != len(X):
+        raise InputError(f"chosen_from has {len(wide)} rows and X {len(X)}: they must be the same rows.")
+    wide = wide.astype(np.float64)
+    return wide[where[0]], wide[where[1]]

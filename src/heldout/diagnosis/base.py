@@ -6,10 +6,10 @@ The evidence comes from train and validation alone; a sealed test set is refused
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from heldout.certainty.validated import Certainty
 from heldout.diagnosis.comparison import Comparison, first_round, judged
@@ -18,6 +18,9 @@ from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.problem import Problem
 from heldout.seal import SealedTest
+
+if TYPE_CHECKING:
+    from heldout.diagnosis.leaks.seen import Seen
 
 Severity = Literal["good", "info", "warning", "error"]
 
@@ -60,13 +63,22 @@ class NotApplicable:
     reason: str
 
 
+@dataclass(frozen=True)
+class Suspicion:
+    """A finding, if it is beyond chance: `told` is asked for it with the p value adjusted for all of a study's."""
+
+    p: float
+    told: Callable[[float], Finding]
+
+
 @dataclass(frozen=True, repr=False)
 class Evidence:
     """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split.
 
     `columns` names those of the matrix that the learners were fitted to. `tried` are siblings that were fitted for the
     purpose, of `planned` that there are. The best may join the learners while the test set is `sealed`. `certainty` is
-    what the validation rows say of the choice, `looks` how many fits were scored on them.
+    what the validation rows say of the choice, `looks` how many fits were scored on them. `seen` are the rows of train
+    and validation, for the checks of leaks.
     """
 
     problem: Problem
@@ -78,6 +90,7 @@ class Evidence:
     sealed: bool = True
     certainty: Certainty | None = None
     looks: Mapping[str, Any] | None = None
+    seen: Seen | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -118,5 +131,5 @@ class Check(ABC):
     title: ClassVar[str]
 
     @abstractmethod
-    def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
-        """Findings, nothing, or NotApplicable with the reason."""
+    def examine(self, evidence: Evidence) -> Iterator[Finding | Suspicion | NotApplicable]:
+        """Findings, suspicions that are judged together with others, nothing, or NotApplicable with the reason."""

@@ -1,0 +1,140 @@
+"""What the checks of leaks look at: the rows of train and validation as columns, and how they were split.
+
+The sealed test rows are no part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from heldout.data.encode import Encoder
+from heldout.data.read import conform, read
+from heldout.data.table import Table
+from heldout.errors import InputError
+from heldout.fitting import Rows
+from heldout.problem import Problem
+from heldout.words import joined
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+MOST_ROWS = 20_000  # that the columns are looked at in
+MOST_NUMBERS = 10**6  # of rows that are no table of a study: more columns than this allows are not looked at
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Seen:
+    """Train and validation, as tables and as matrices of numbers.
+
+    Attributes
+    ----------
+    tables : Table of train, Table of validation
+        With the columns that learners do not see, too: groups, time, what was left out.
+    features : tuple of str
+        The columns that learners see.
+    matrices : arrays (n, d) of train and of validation
+        The features as numbers, in the encoding that train gives.
+    rows : Rows of train and of validation, as learners get them
+    given : bool
+        Validation came with the rows; it was not drawn from them.
+    chosen_from : arrays (n, p) of train and of validation, or None
+        The table that the columns were chosen from.
+    """
+
+    tables: tuple[Table, Table]
+    features: tuple[str, ...]
+    matrices: tuple[Array, Array]
+    rows: tuple[Rows, Rows]
+    given: bool
+    chosen_from: tuple[Array, Array] | None = None
+
+    @classmethod
+    def of_study(cls, rows: tuple[Rows, Rows], problem: Problem, *, given: bool) -> Seen:
+        """The parts of a study with their encoded rows."""
+        train, validation = (item.part.table for item in rows if item.part is not None)
+        return cls(
+            (replace(train, pixels=None), replace(validation, pixels=None)),
+            problem.features,
+            (rows[0].X, rows[1].X),
+            rows,
+            given,
+        )
+
+    @classmethod
+    def of_rows(
+        cls, rows: tuple[Rows, Rows], *, given: bool, chosen_from: tuple[Array, Array] | None = None
+    ) -> Seen | None:
+        """Rows as people hand them over; None where they are no table, or one too wide to look at."""
+        if len(getattr(rows[0].X, "shape", ())) != 2 or rows[0].X.shape[1] * len(rows[0].y) > MOST_NUMBERS:
+            return None
+        try:
+            train = read(rows[0].X)
+            validation, _ = conform(rows[1].X, train.columns)
+        except InputError:
+            return None
+        encoder = Encoder().fit(train)
+        matrices = (encoder.transform(train), encoder.transform(validation))
+        return cls((train, validation), tuple(train.names), matrices, rows, given, chosen_from)
+
+    @property
+    def n_train(self) -> int:
+        return len(self.rows[0].y)
+
+    @property
+    def n_validation(self) -> int:
+        return len(self.rows[1].y)
+
+    @property
+    def is_table(self) -> bool:
+        """The features are columns of their own, not the pixels of images."""
+        return self.tables[0].image is None
+
+    @cached_property
+    def sampled(self) -> tuple[Ints, Ints]:
+        """The rows of train and of validation that the columns are looked at in: all, or MOST_ROWS at random."""
+        rng, most = np.random.default_rng(0), MOST_ROWS / (self.n_train + self.n_validation)
+        return tuple(
+            np.arange(n) if most >= 1 else np.sort(rng.choice(n, max(1, int(most * n)), replace=False))
+            for n in (self.n_train, self.n_validation)
+        )  # type: ignore[return-value]
+
+    @cached_property
+    def n_sampled_train(self) -> int:
+        return len(self.sampled[0])
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The sampled rows, those of train first, with all columns."""
+        return pl.concat([table.frame[rows] for table, rows in zip(self.tables, self.sampled, strict=True)])
+
+    @cached_property
+    def y(self) -> Array:
+        """Their targets."""
+        return np.concatenate([part.y[rows] for part, rows in zip(self.rows, self.sampled, strict=True)])
+
+    @property
+    def is_train(self) -> NDArray[np.bool_]:
+        return np.arange(len(self.y)) < self.n_sampled_train
+
+    def kind(self, name: str) -> str:
+        return self.tables[0].column(name).kind
+
+    def of_kind(self, *kinds: str) -> list[str]:
+        """The features of these kinds."""
+        return [name for name in self.features if self.kind(name) in kinds]
+
+    def numbers(self, name: str) -> Array:
+        """The sampled values of a column of numbers or dates as float64, NaN where missing."""
+        return np.asarray(self.frame[name].cast(pl.Float64).to_numpy())
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """ "a, b and c", the first few of many."""
+    rest = len(names) - most
+    return joined([*names[:most], f"{rest} more"] if rest > 0 else names)
