@@ -36,13 +36,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr, stdtrit
 
-from heldout.intervals import LEVEL, Replicates, Score
+from heldout.intervals import LEAST_CLUSTERS, LEVEL, NOTHING, Replicates, Score, skewed
 
 Array = NDArray[np.float64]
-NOTHING = 1e-9  # of the largest: a cluster in which the learners agree but for rounding
-LEAST_CLUSTERS = 3
 HOW = "Hall's t"
-STRAIGHT = 1e-6  # a skewness that only rounding tells from none
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,7 @@ class Side:
 
     def low(self, n: int, df: int, level: float) -> float:
         """The lower end of the interval: above zero where `p` is below (1 - level) / 2."""
-        x, gamma = float(stdtrit(df, (1 + level) / 2)) / math.sqrt(n), min(self.skewness, 0.0)
-        if abs(gamma) > STRAIGHT:  # the inverse of g
-            x = 3 / gamma * (float(np.cbrt(1 + gamma * (x - gamma / (6 * n)))) - 1)
+        x = skewed(float(stdtrit(df, (1 + level) / 2)) / math.sqrt(n), min(self.skewness, 0.0), n)
         return self.value - self.se * math.sqrt(n) * x
 
 
