@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from heldout.data.table import Table
     from heldout.diagnosis import Check, Evidence, Finding
     from heldout.diagnosis.alone import diagnose
+    from heldout.diagnosis.cross_validation import cross_validate
     from heldout.diagnosis.curves import learning_curve, validation_curve
     from heldout.diagnosis.nested import nested_cross_validate
     from heldout.diagnosis.resampled import corrected_t_test
+    from heldout.diagnosis.search import Search
+    from heldout.diagnosis.spaces import Between, space_of
     from heldout.ensemble.diversity import diversity_of
     from heldout.ensemble.estimators import (
         BaggingClassifier,
@@ -149,6 +152,10 @@ _PLACES = {
     "occlusion_sensitivity": "heldout.occlusion",
     "Score": "heldout.intervals",
     "diagnose": "heldout.diagnosis.alone",
+    "Search": "heldout.diagnosis.search",
+    "Between": "heldout.diagnosis.spaces",
+    "space_of": "heldout.diagnosis.spaces",
+    "cross_validate": "heldout.diagnosis.cross_validation",
     "learning_curve": "heldout.diagnosis.curves",
     "validation_curve": "heldout.diagnosis.curves",
     "corrected_t_test": "heldout.diagnosis.resampled",
@@ -173,6 +180,7 @@ __all__ = [
     "BaggingRegressor",
     "BaselineClassifier",
     "BaselineRegressor",
+    "Between",
     "Check",
     "ConformalClassifier",
     "ConformalRegressor",
@@ -213,6 +221,7 @@ __all__ = [
     "Ridge",
     "Score",
     "SealedTest",
+    "Search",
     "SoftmaxClassifier",
     "Split",
     "Study",
@@ -230,6 +239,7 @@ __all__ = [
     "corrected_t_test",
     "cross_correlate",
     "cross_entropy",
+    "cross_validate",
     "curse_of_dimensionality",
     "diagnose",
     "diversity_of",
@@ -249,6 +259,7 @@ __all__ = [
     "read",
     "saliency",
     "save",
+    "space_of",
     "to_torch",
     "train_validation_test_split",
     "validation_curve",

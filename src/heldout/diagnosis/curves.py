@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
-from heldout.candidates import require_estimator
-from heldout.diagnosis import given
 from heldout.diagnosis.power_law import PowerLaw, fit_power_law
-from heldout.diagnosis.resampled import Array, correction, curve_chart, losses, made_folds, table_of
+from heldout.diagnosis.resampled import Array, Judge, curve_chart, losses, mean_score
 from heldout.errors import InputError
-from heldout.intervals import LEVEL, Score
+from heldout.intervals import Score
 from heldout.metrics import Criterion
 from heldout.multiplicity import holm
 from heldout.printed import Printed, Sheet
-from heldout.progress import shown_progress
 from heldout.words import capital, interval, number
 
 SIZES = 7
@@ -208,7 +205,7 @@ def learning_curve(
     >>> found.sizes.tolist(), bool(found.validation[0].mean() > found.validation[-1].mean())
     ([24, 35, 52, 76, 111, 164, 240], True)
     """
-    judge = _Judge.of(estimator, X, y, groups, criterion, cv, repeats, seed)
+    judge = Judge.of(estimator, X, y, groups, criterion, cv, repeats, seed)
     chosen = _sizes(sizes, min(len(train) for train, _ in judge.folds))
     rng = np.random.default_rng(seed)
     mixed = [(rng.permutation(train), held) for train, held in judge.folds]
@@ -269,7 +266,7 @@ def validation_curve(
     """
     from sklearn.base import clone
 
-    judge = _Judge.of(estimator, X, y, groups, criterion, cv, repeats, seed)
+    judge = Judge.of(estimator, X, y, groups, criterion, cv, repeats, seed)
     if parameter not in estimator.get_params():
         raise InputError(
             f"{type(estimator).__name__} has no parameter {parameter!r}.{_parameters(estimator, parameter)}"
@@ -292,33 +289,6 @@ def validation_curve(
 
 
 # What both share -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, repr=False)
-class _Judge:
-    """Targets as codes, and the splits."""
-
-    y: Array
-    problem: Any
-    folds: Any
-    widening: float
-
-    @classmethod
-    def of(
-        cls, estimator: Any, X: Any, y: Any, groups: Any, criterion: Any, cv: Any, repeats: int, seed: int
-    ) -> _Judge:
-        require_estimator(estimator)
-        ((_, target),) = given.parts(X, y, None)
-        problem = given.stated(estimator, [target], criterion)
-        coded = given.coded(target, problem)
-        made = made_folds(X, coded, groups, problem, cv, repeats, seed)
-        sizes = np.array([(len(train), len(held)) for train, held in made], float).mean(axis=0)
-        return cls(coded, problem, made, correction(len(made), *sizes))
-
-    def measure(self, done: Any, n_settings: int, verbose: bool) -> tuple[Array, Array]:
-        with shown_progress(not verbose) as progress:
-            tell = progress or (lambda *_: None)
-            return table_of(done, n_settings, len(self.folds), lambda at, total: tell("Fitting", at, total))
 
 
 def _parameters(estimator: Any, name: str) -> str:
@@ -350,24 +320,16 @@ def _points(x: Sequence[Any], curve: Any) -> list[dict[str, Any]]:
     rows = []
     for part in ("train", "validation"):
         for at, splits in zip(x, getattr(curve, part), strict=True):
-            score = _mean(splits, curve.widening, curve.criterion)
+            score = mean_score(splits, curve.widening, curve.criterion)
             rows.append({"x": at, "part": part, "value": score.value, "low": score.low, "high": score.high})
     return rows
-
-
-def _mean(splits: Array, widening: float, criterion: Criterion) -> Score:
-    half = (
-        float(stdtrit(len(splits) - 1, (1 + LEVEL) / 2)) * float(splits.std(ddof=1)) / np.sqrt(len(splits)) * widening
-    )
-    value = criterion.loss(float(splits.mean()))
-    return Score(value, value - half, value + half, LEVEL, "corrected resampled t")
 
 
 def _sheet(name: str, values: Sequence[str], curve: Any, notes: list[str]) -> Sheet:
     title = f"{capital(curve.criterion.title)} over {curve.validation.shape[1]} splits, 95% intervals"
     body = []
     for value, train, held in zip(values, curve.train, curve.validation, strict=True):
-        scores = [_mean(part, curve.widening, curve.criterion) for part in (train, held)]
+        scores = [mean_score(part, curve.widening, curve.criterion) for part in (train, held)]
         body.append([value, *(cell for s in scores for cell in (number(s.value), interval(s.to_json())))])
     return [title], [name, "train", "", "validation", ""], body, notes
 

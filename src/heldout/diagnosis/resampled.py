@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
+from heldout.candidates import require_estimator
 from heldout.diagnosis import given
 from heldout.errors import InputError
 from heldout.fitting import predict
+from heldout.intervals import LEVEL, Score
+from heldout.metrics import Criterion
 from heldout.printed import Printed, Sheet
 from heldout.problem import Problem
+from heldout.progress import shown_progress
 from heldout.split import folds
 from heldout.words import number, p_value, percent
 
@@ -157,19 +161,64 @@ def made_folds(X: Any, y: Array, groups: Any, problem: Problem, cv: Any, repeats
     return found
 
 
+@dataclass(frozen=True, repr=False)
+class Judge:
+    """Targets as codes, and the splits that an estimator is judged by."""
+
+    y: Array
+    problem: Any
+    folds: Any
+    widening: float
+
+    @classmethod
+    def of(cls, estimator: Any, X: Any, y: Any, groups: Any, criterion: Any, cv: Any, repeats: int, seed: int) -> Judge:
+        require_estimator(estimator)
+        ((_, target),) = given.parts(X, y, None)
+        problem = given.stated(estimator, [target], criterion)
+        coded = given.coded(target, problem)
+        made = made_folds(X, coded, groups, problem, cv, repeats, seed)
+        sizes = np.array([(len(train), len(held)) for train, held in made], float).mean(axis=0)
+        return cls(coded, problem, made, correction(len(made), *sizes))
+
+    def measure(self, done: Any, n_settings: int, verbose: bool) -> tuple[Array, Array]:
+        with shown_progress(not verbose) as progress:
+            tell = progress or (lambda *_: None)
+            return table_of(done, n_settings, len(self.folds), lambda at, total: tell("Fitting", at, total))
+
+
+def mean_score(splits: Array, widening: float, criterion: Criterion) -> Score:
+    """The mean over splits that share rows, with its corrected 95% interval."""
+    spread = float(splits.std(ddof=1) / np.sqrt(len(splits))) * widening
+    half = float(stdtrit(len(splits) - 1, (1 + LEVEL) / 2)) * spread
+    value = criterion.loss(float(splits.mean()))
+    lower, upper = criterion.bounds
+    return Score(value, max(lower, value - half), min(upper, value + half), LEVEL, "corrected resampled t")
+
+
+def fitted_on(estimator: Any, X: Any, y: Array, rows: NDArray[np.int64], groups: Any = None) -> Any:
+    """A clone of the estimator, fitted to these rows; a search is told their groups, too."""
+    from sklearn.base import clone
+    from sklearn.utils import _safe_indexing
+
+    told = {"groups": np.asarray(groups)[rows]} if groups is not None and hasattr(estimator, "tunes") else {}
+    return clone(estimator).fit(_safe_indexing(X, rows), y[rows], **told)
+
+
+def loss_on(fitted: Any, X: Any, y: Array, rows: NDArray[np.int64], problem: Problem) -> float:
+    """The loss of a fitted estimator on these rows."""
+    from sklearn.utils import _safe_indexing
+
+    score = problem.criterion
+    return score.loss(score.score(y[rows], predict(fitted, _safe_indexing(X, rows), problem)))
+
+
 def losses(
     estimator: Any, X: Any, y: Array, problem: Problem, fold: Fold, n_rows: int | None = None
 ) -> tuple[float, float]:
     """Loss on train and on the rows held out, of a clone fitted to the first `n_rows` of the fold's rows to train."""
-    from sklearn.base import clone
-    from sklearn.utils import _safe_indexing
-
     train, held = fold[0][:n_rows], fold[1]
-    seen = _safe_indexing(X, train)
-    fitted = clone(estimator).fit(seen, y[train])
-    score = problem.criterion
-    of_train = score.loss(score.score(y[train], predict(fitted, seen, problem)))
-    return of_train, score.loss(score.score(y[held], predict(fitted, _safe_indexing(X, held), problem)))
+    fitted = fitted_on(estimator, X, y, train)
+    return loss_on(fitted, X, y, train, problem), loss_on(fitted, X, y, held, problem)
 
 
 def table_of(

@@ -62,7 +62,7 @@ def variants(fitted: Any, n_rows: int, present: Collection[str] = ()) -> list[Va
     from sklearn.base import clone
 
     found = []
-    for prefix, part in _parts(fitted):
+    for prefix, part in parts_of(fitted):
         given = part.get_params(deep=False)
         for knob in KNOBS:
             for relation, remedy, settings in knob(part, given, n_rows):
@@ -77,10 +77,10 @@ def variants(fitted: Any, n_rows: int, present: Collection[str] = ()) -> list[Va
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if _is_number(value) else str(value)
+    return f"{value:.4g}" if is_number(value) else str(value)
 
 
-def _parts(fitted: Any) -> Iterator[tuple[str, Any]]:
+def parts_of(fitted: Any) -> Iterator[tuple[str, Any]]:
     """The learner itself, the steps of a pipeline, the base of an ensemble: prefix of its parameters, and the part."""
     given = fitted.get_params(deep=False)
     if {"param_grid", "param_distributions"} & set(given):
@@ -90,17 +90,17 @@ def _parts(fitted: Any) -> Iterator[tuple[str, Any]]:
     inner = list(steps) if isinstance(steps, list) else [(k, given.get(k)) for k in ("estimator", "regressor")]
     for name, part in inner:
         if hasattr(part, "get_params") and not isinstance(part, type):
-            yield from ((f"{name}__{prefix}", deeper) for prefix, deeper in _parts(part))
+            yield from ((f"{name}__{prefix}", deeper) for prefix, deeper in parts_of(part))
 
 
 # The knobs -------------------------------------------------------------------------------------------------
 
 
-def _is_whole(value: Any) -> TypeGuard[int]:
+def is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -109,7 +109,7 @@ def _penalty(part: Any, given: Settings, n: int) -> Iterator[Change]:
     if "alpha" not in given or {NETWORK, "n_estimators"} & set(given):
         return
     value = getattr(part, "alpha_", given["alpha"])
-    if _is_number(value) and value >= 0:
+    if is_number(value) and value >= 0:
         for factor in (100, 10):
             yield "simpler", "a stronger penalty", {"alpha": float(value * factor) or factor / 10.0}
         if value > 0:
@@ -118,7 +118,7 @@ def _penalty(part: Any, given: Settings, n: int) -> Iterator[Change]:
 
 def _inverse_penalty(part: Any, given: Settings, n: int) -> Iterator[Change]:
     value = given.get("C")
-    if _is_number(value) and value > 0:
+    if is_number(value) and value > 0:
         for factor in (100, 10):
             yield "simpler", "a stronger penalty", {"C": value / factor if math.isfinite(value) else 10.0 / factor}
         if math.isfinite(value):
@@ -127,7 +127,7 @@ def _inverse_penalty(part: Any, given: Settings, n: int) -> Iterator[Change]:
 
 def _neighbours(part: Any, given: Settings, n: int) -> Iterator[Change]:
     value = getattr(part, "n_neighbors_", given.get("n_neighbors"))
-    if "weights" not in given or not _is_whole(value):
+    if "weights" not in given or not is_whole(value):
         return
     for factor in (15, 5):
         if value * factor <= n // 2:
@@ -139,14 +139,14 @@ def _neighbours(part: Any, given: Settings, n: int) -> Iterator[Change]:
 def _tree(part: Any, given: Settings, n: int) -> Iterator[Change]:
     """Trees and forests, by their leaves and depth."""
     leaf, depth = given.get("min_samples_leaf"), given.get("max_depth")
-    if "learning_rate" in given or not _is_whole(leaf):
+    if "learning_rate" in given or not is_whole(leaf):
         return
     for turn, factor in enumerate((20, 5)):
         if leaf * factor <= n // 2:
             yield "simpler", "larger leaves", {"min_samples_leaf": leaf * factor}
         if turn == 0 and "n_estimators" not in given and given.get("prune", "") is None:
             yield "simpler", "pruning", {"prune": "cv"}
-    if _is_whole(depth):
+    if is_whole(depth):
         if depth > 1:
             yield "simpler", "less depth", {"max_depth": depth // 2}
         yield "richer", "more depth", {"max_depth": 2 * depth}
@@ -162,19 +162,19 @@ def _boosting(part: Any, given: Settings, n: int) -> Iterator[Change]:
         or not {"max_depth", "max_leaf_nodes"} & set(given)
     ):
         return
-    if _is_whole(given.get(rounds)):
+    if is_whole(given.get(rounds)):
         if given[rounds] >= 20:
             yield "simpler", "fewer rounds", {rounds: given[rounds] // 5}
         yield "richer", "more rounds", {rounds: given[rounds] * 3}
-    if _is_whole(given.get("max_leaf_nodes")) and given["max_leaf_nodes"] > 4:
+    if is_whole(given.get("max_leaf_nodes")) and given["max_leaf_nodes"] > 4:
         yield "simpler", "smaller trees", {"max_leaf_nodes": 4}
-    elif _is_whole(given.get("max_depth")) and given["max_depth"] > 1:
+    elif is_whole(given.get("max_depth")) and given["max_depth"] > 1:
         yield "simpler", "smaller trees", {"max_depth": given["max_depth"] // 2}
 
 
 def _polynomial(part: Any, given: Settings, n: int) -> Iterator[Change]:
     degree = given.get("degree")
-    if type(part).__name__ not in ("PolynomialRegression", "PolynomialFeatures") or not _is_whole(degree):
+    if type(part).__name__ not in ("PolynomialRegression", "PolynomialFeatures") or not is_whole(degree):
         return
     lower = dict.fromkeys((max(1, degree // 4), max(1, degree // 2), 1))
     for less in lower:
@@ -188,12 +188,12 @@ def _network(part: Any, given: Settings, n: int) -> Iterator[Change]:
         return
     if given.get("early_stopping") is False:
         yield "simpler", "early stopping", {"early_stopping": True}
-    if _is_number(given.get("alpha")):
+    if is_number(given.get("alpha")):
         yield "simpler", "a stronger penalty", {"alpha": max(1.0, 100.0 * given["alpha"])}
     if given.get("dropout") == 0.0:
         yield "simpler", "dropout", {"dropout": 0.5}
     layers = given.get("hidden_layer_sizes", ())
-    widths = [layers] if _is_whole(layers) else list(layers)
+    widths = [layers] if is_whole(layers) else list(layers)
     if any(width >= 8 for width in widths):
         yield "simpler", "fewer units", {"hidden_layer_sizes": tuple(max(4, width // 8) for width in widths)}
     if widths:
