@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
+    from heldout.series.forecaster import SequenceForecaster
+    from heldout.series.persistence import PersistenceRegressor
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
     from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
@@ -134,6 +136,8 @@ _PLACES = {
     "RecurrentRegressor": "heldout.neural.series",
     "TransformerLanguageModel": "heldout.neural.language",
     "RecurrentLanguageModel": "heldout.neural.language",
+    "PersistenceRegressor": "heldout.series.persistence",
+    "SequenceForecaster": "heldout.series.forecaster",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
     "first_filters": "heldout.neural.pictures",
@@ -201,6 +205,7 @@ __all__ = [
     "NeuralRegressor",
     "OneVsOneClassifier",
     "OneVsRestClassifier",
+    "PersistenceRegressor",
     "PolynomialRegression",
     "Problem",
     "RandomForestClassifier",
@@ -213,6 +218,7 @@ __all__ = [
     "Ridge",
     "Score",
     "SealedTest",
+    "SequenceForecaster",
     "SoftmaxClassifier",
     "Split",
     "Study",
