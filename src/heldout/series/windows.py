@@ -28,7 +28,7 @@ LISTED = 5
 BEFORE = " before"  # behind a column's name: its past
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Windows:
     """How rows of the past are made of a table of dated rows.
 
