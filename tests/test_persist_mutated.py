@@ -150,6 +150,16 @@ def language_model(kind: str) -> Any:
     return made
 
 
+@functools.cache
+def windows() -> tuple[Any, Any]:
+    from heldout.data.encode import Encoder
+    from heldout.data.read import read
+
+    dated = read({"day": [float(i) for i in range(30)], "load": [float(i % 7) for i in range(30)]})
+    made = resolve("Windows").of(dated, "load", window=3, time="day")
+    return made, Encoder().fit(made.learning(dated))
+
+
 EXAMPLES: dict[str, Callable[[], Any]] = {
     "Model": lambda: model("SoftmaxClassifier", "sold"),
     "Problem": lambda: problem("price"),
@@ -194,6 +204,10 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     **{kind: functools.partial(tokens, kind) for kind in ("Characters", "Bytes", "Words")},
     "TransformerLanguageModel": lambda: language_model("TransformerLanguageModel"),
     "RecurrentLanguageModel": lambda: language_model("RecurrentLanguageModel"),
+    "Series": lambda: windows()[1].series_,
+    "Windows": lambda: windows()[0],
+    "PersistenceRegressor": lambda: learner("PersistenceRegressor"),
+    "SequenceForecaster": lambda: resolve("SequenceForecaster")(window=3).fit(np.arange(40.0) % 7),
 }
 
 
@@ -202,6 +216,8 @@ def use(obj: Any) -> Any:
     features = table().select(["size", "town", "garden", "built", "notes"])
     if hasattr(obj, "predict_table"):
         return obj.predict_table(features)[0].to_dict(as_series=False)
+    if hasattr(obj, "predict_rolling"):
+        return obj.predict()
     if hasattr(obj, "predict"):
         if obj.n_features_in_ > 1000:  # a trivial answer may say that it was made for any number of columns
             return None

@@ -80,6 +80,8 @@ if TYPE_CHECKING:
     from heldout.persist import load, save
     from heldout.problem import Problem
     from heldout.seal import SealedTest
+    from heldout.series.forecaster import SequenceForecaster
+    from heldout.series.persistence import PersistenceRegressor
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
     from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
@@ -137,6 +139,8 @@ _PLACES = {
     "RecurrentRegressor": "heldout.neural.series",
     "TransformerLanguageModel": "heldout.neural.language",
     "RecurrentLanguageModel": "heldout.neural.language",
+    "PersistenceRegressor": "heldout.series.persistence",
+    "SequenceForecaster": "heldout.series.forecaster",
     "convolve": "heldout.neural.convolving",
     "cross_correlate": "heldout.neural.convolving",
     "first_filters": "heldout.neural.pictures",
@@ -209,6 +213,7 @@ __all__ = [
     "NeuralRegressor",
     "OneVsOneClassifier",
     "OneVsRestClassifier",
+    "PersistenceRegressor",
     "PolynomialRegression",
     "Problem",
     "RandomForestClassifier",
@@ -222,6 +227,7 @@ __all__ = [
     "Score",
     "SealedTest",
     "Search",
+    "SequenceForecaster",
     "SoftmaxClassifier",
     "Split",
     "Study",

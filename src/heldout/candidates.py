@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from heldout.errors import InputError, suggest
-from heldout.metrics import Criterion
-from heldout.panel import LEARNERS, entry_of
+from heldout.panel import LEARNERS, Entry, entry_of
 from heldout.problem import Problem, label_text
 from heldout.words import number
+
+SEASONAL = "SeasonalPersistence"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
     InputError
         An unknown name, a learner for another task, or something that is no estimator.
     """
-    baseline = next(entry for entry in LEARNERS.values() if entry.baseline and problem.task in entry.tasks)
-    trivial = baseline.load()(**_trivial_parameters(problem.criterion, problem.task))
-    first = Candidate(baseline.name, baseline.title, trivial, baseline=True)
+    suited = [e for e in LEARNERS.values() if problem.task in e.tasks and problem.form in e.tried]
+    baseline = next(entry for entry in suited if entry.baseline)
+    first = Candidate(baseline.name, baseline.title, baseline.load()(**_trivial_parameters(problem)), baseline=True)
     if learners is None:
-        chosen = [e for e in LEARNERS.values() if problem.task in e.tasks and problem.form in e.tried]
-        return [first, *(Candidate(e.name, e.title, e.load()()) for e in chosen)]
+        chosen = [Candidate(e.name, e.title, e.load()()) for e in suited if not e.baseline]
+        return [first, *_seasonal(problem, baseline), *chosen]
     named = learners.items() if isinstance(learners, Mapping) else [(None, item) for item in _as_list(learners)]
     asked = [_candidate(name, item, problem) for name, item in named]
     if not asked:
@@ -73,7 +74,7 @@ def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
 
     own, kind = entry_of(item), type(item).__name__
     title = own.title if own else (name or kind)
-    raw = isinstance(item, Pipeline) and problem.image is None
+    raw = isinstance(item, Pipeline) and problem.form == "table"
     return Candidate(name or kind, title, clone(item), raw=raw, ours=own is not None)
 
 
@@ -91,15 +92,29 @@ def _unique(found: list[Candidate]) -> list[Candidate]:
     return found
 
 
-def _trivial_parameters(criterion: Criterion, task: str) -> dict[str, Any]:
-    """The constant that the criterion likes best."""
-    if task == "regression":
+def _seasonal(problem: Problem, baseline: Entry) -> list[Candidate]:
+    """Of a forecast: the value one season ago, where windows reach back to it."""
+    windows = problem.windows
+    if windows is None or windows.seasonal_back is None:
+        return []
+    title = f"Seasonal persistence (the value {windows.clock.words(windows.clock.season)} before)"
+    return [Candidate(SEASONAL, title, baseline.load()(back=windows.seasonal_back), baseline=True)]
+
+
+def _trivial_parameters(problem: Problem) -> dict[str, Any]:
+    """The constant that the criterion likes best; of a forecast nothing."""
+    criterion = problem.criterion
+    if problem.windows is not None:
+        return {}
+    if problem.task == "regression":
         return {"statistic": "median" if criterion.name in ("mae", "mape", "rmsle") else "mean"}
     return {"strategy": "prior" if criterion.needs == "probability" else "most_frequent"}
 
 
 def says(estimator: Any, problem: Problem) -> str:
     """The trivial answer in words."""
+    if problem.windows is not None:
+        return f"always the last value ({problem.windows.clock.words(problem.windows.horizon)} before)"
     if problem.classes is None:
         return f"always the {estimator.statistic} of train, {number(float(np.ravel(estimator.constant_)[0]))}"
     shares = np.asarray(estimator.class_prior_)

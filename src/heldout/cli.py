@@ -68,6 +68,22 @@ Group = Annotated[str | None, typer.Option(help="Rows with the same value stay i
 Time = Annotated[
     str | None, typer.Option(help="Train lies before validation, validation before test.", metavar="COLUMN")
 ]
+Cuts = Annotated[
+    str | None, typer.Option(help="Where validation and test begin, with --time or --forecast.", metavar="DATE/DATE")
+]
+Forecast = Annotated[
+    int | None, typer.Option(help="Predict the target so many rows ahead, from the rows before.", metavar="STEPS")
+]
+Window = Annotated[
+    int | None, typer.Option(help="Rows of the past that a forecast looks at. Default: 14, or two seasons.", min=1)
+]
+SeriesColumn = Annotated[
+    str | None, typer.Option("--series", help="The column that tells several series apart.", metavar="COLUMN")
+]
+Known = Annotated[
+    list[str] | None,
+    typer.Option(help="A column known in advance for the time that is forecast. May be repeated.", metavar="COLUMN"),
+]
 Gap = Annotated[str | None, typer.Option(help="Left out after each part, with --time: 7d, 12h, 30min.")]
 SplitColumn = Annotated[
     str | None, typer.Option("--split", help="A column that says train, validation or test.", metavar="COLUMN")
@@ -125,6 +141,11 @@ def fit_or_run(
     group: Group = None,
     time: Time = None,
     gap: Gap = None,
+    cuts: Cuts = None,
+    forecast: Forecast = None,
+    window: Window = None,
+    series: SeriesColumn = None,
+    known: Known = None,
     split: SplitColumn = None,
     validation: ValidationFile = None,
     test: TestFile = None,
@@ -170,6 +191,11 @@ def fit_or_run(
             group=group,
             time=time,
             gap=gap,
+            cuts=cuts,
+            forecast=forecast,
+            window=window,
+            series=series,
+            known=known or [],
             part=split,
             validation=validation,
             test=test,

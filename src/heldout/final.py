@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from heldout.differences import Difference, difference
 from heldout.fitting import Rows, beside
 from heldout.intervals import LEVEL, Replicates, Score
 from heldout.ledger import Ledger
@@ -92,6 +93,7 @@ def open_test(
         "criterion": problem.criterion.title,
         "score": with_levels(replicates),
         "trivial": None,
+        "gain": None,  # over the trivial answer, row by row
         "other": [
             {"name": item.name, "title": item.title, **with_levels(rows.replicates(item, prediction))}
             for item in beside(problem, prediction)
@@ -100,12 +102,15 @@ def open_test(
         "opened_at": opening.entry.time,
     }
     if baseline is not None:
-        record["trivial"] = with_levels(rows.replicates(problem.criterion, baseline.says(part.table)))
+        trivial = rows.replicates(problem.criterion, baseline.says(part.table))
+        record["trivial"] = with_levels(trivial)
+        if baseline.name != model.name:
+            record["gain"] = with_levels(difference(trivial, replicates))
     record = marked(record, opening.number, opening.earlier, ledger, str(opening.verdict))
     return Final(model.name, title, score, opening.number, model, record)
 
 
-def with_levels(replicates: Replicates) -> dict[str, Any]:
+def with_levels(replicates: Replicates | Difference) -> dict[str, Any]:
     """A score as JSON, with its interval for 1, 2, ... openings, so that later openings can widen it."""
     scores = [replicates.score(level_for(n)) for n in range(1, MOST_LEVELS + 1)]
     return {**scores[0].to_json(), "by_openings": [[score.low, score.high] for score in scores]}
@@ -133,7 +138,7 @@ def marked(
     return {
         **record,
         "score": widened(record["score"], openings),
-        "trivial": None if record["trivial"] is None else widened(record["trivial"], openings),
+        **{name: widened(record[name], openings) for name in ("trivial", "gain") if record.get(name)},
         "other": [widened(item, openings) for item in record["other"]],
         "openings": openings,
         "level_each": level,

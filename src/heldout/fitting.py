@@ -55,7 +55,7 @@ class Rows:
             return self.X
         if candidate.raw:
             return as_pandas(self.part.table, problem)
-        return images_for(candidate.estimator, self.X, self.encoder)
+        return taken_by(candidate.estimator, self.X, self.encoder)
 
     @property
     def units(self) -> Array:
@@ -124,17 +124,22 @@ def takes_images(estimator: Any) -> bool:
     return entry is not None and entry.takes == "images"
 
 
-def images_for(estimator: Any, X: Array, encoder: Encoder) -> Array:
-    """A matrix of pixels as the estimator takes it; of a table's columns as it is.
+def taken_by(estimator: Any, X: Array, encoder: Encoder) -> Array:
+    """A matrix of series or pixels as the estimator takes it; of a table's columns as it is.
+
+    Our recurrent networks get series in their shape (n, steps, channels), all others a matrix without padding.
 
     Our networks get pixels as they are, some of them images in their shape (n, height, width, channels). All others
     get them as shares of the greatest in training, because penalties depend on the scale.
     """
+    entry = entry_of(estimator)
+    if encoder.series_ is not None:
+        of_series = entry is not None and entry.takes == "series"
+        return encoder.series_.as_series(X) if of_series else encoder.series_.as_matrix(X)
     if encoder.image_shape_ is None:
         return X
     if takes_images(estimator):
         return X.reshape(len(X), *encoder.image_shape_)
-    entry = entry_of(estimator)
     streams = entry is not None and entry.streams
     return X if streams else X / np.float64(encoder.pixel_scale_)
 

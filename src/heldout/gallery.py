@@ -17,7 +17,7 @@ from heldout.data.encode import Encoder
 from heldout.data.images.pixels import resized, taken
 from heldout.data.table import Table
 from heldout.errors import InputError
-from heldout.fitting import Fitted, images_for, predict, takes_images
+from heldout.fitting import Fitted, predict, taken_by, takes_images
 from heldout.metrics import Prediction
 from heldout.occlusion import occlusion_sensitivity
 from heldout.png import png
@@ -169,7 +169,7 @@ def _activation_maps(estimator: Any, images: Array) -> Array | None:
 
 def _answer(estimator: Any, problem: Problem, encoder: Encoder, code: int | None, images: Array) -> Array:
     """The number whose fall is shown: the probability of a class, 1 where it is chosen, or the predicted number."""
-    said = predict(estimator, images_for(estimator, images.reshape(len(images), -1), encoder), problem)
+    said = predict(estimator, taken_by(estimator, images.reshape(len(images), -1), encoder), problem)
     if code is None:
         return np.asarray(said.value)
     if said.probability is None:

@@ -15,12 +15,13 @@ from heldout.data.encode import Encoder
 from heldout.data.read import as_raw, conform, wanted_for
 from heldout.data.table import Column, Table
 from heldout.errors import InputError, WorkError
-from heldout.fitting import as_pandas, images_for, predict
+from heldout.fitting import as_pandas, predict, taken_by
 from heldout.intervals import LEVEL
 from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
 from heldout.persist import State
 from heldout.problem import Problem, label_text
+from heldout.series.windows import Windows
 from heldout.words import percent
 
 
@@ -66,7 +67,8 @@ class Model:
         ----------
         data : path, frame, array or Table
             Must have the feature columns; their order is free and other columns are ignored. For a model of images a
-            folder, a file or an array of them; they are resized to those that it learned from.
+            folder, a file or an array of them; they are resized to those that it learned from. For a forecast dated
+            rows of the past: each time with a window of the past before it is predicted, and the one still to come.
 
         Returns
         -------
@@ -120,13 +122,9 @@ class Model:
         `level`: also the interval, or the set of classes, that holds the truth with this chance. Options: `delimiter`,
         `sheet`, `missing` and `damaged`, as `heldout.read` has them.
         """
-        wanted = wanted_for(self.columns, read_options.pop("damaged", "refuse"))
-        options = {name: read_options.pop(name, None) for name in ("delimiter", "sheet")}
-        given = as_raw(data, wanted=wanted, **options)
-        table, notices = conform(given, self.columns, **read_options)
+        table, frame, notices = self._read(data, read_options)
         plain = self._says_plainly(table)
         prediction = self._calibrated(plain)
-        frame = given.frame.drop([given.image.name] if given.image else [])
         column = _free_name(f"predicted {self.problem.target}", frame.columns)
         added = {column: self._answer(prediction).tolist()}
         if prediction.probability is not None and self.problem.classes is not None:
@@ -147,8 +145,25 @@ class Model:
         members = conformal.sets(np.asarray(plain.probability), level)
         return {f"{sure} set": [", ".join(n for n, there in zip(names, row, strict=True) if there) for row in members]}
 
+    def _read(self, data: Any, options: dict[str, Any]) -> tuple[Table, pl.DataFrame, list[str]]:
+        """Rows for the learner, what to show beside their predictions, and notices."""
+        if self.problem.windows is not None:
+            return self._dated(data, self.problem.windows, options)
+        wanted = wanted_for(self.columns, options.pop("damaged", "refuse"))
+        given = as_raw(data, wanted=wanted, **{name: options.pop(name, None) for name in ("delimiter", "sheet")})
+        table, notices = conform(given, self.columns, **options)
+        return table, given.frame.drop([given.image.name] if given.image else []), notices
+
+    def _dated(self, data: Any, windows: Windows, options: dict[str, Any]) -> tuple[Table, pl.DataFrame, list[str]]:
+        """A row for each time that can be forecast, and what came then, where that is known."""
+        dated, notices = conform(data, windows.columns, **options)
+        rows = windows.ahead(dated)
+        names = [name for name in (windows.series, windows.time, self.problem.target) if name is not None]
+        return rows, rows.frame.select(names), notices
+
     def _table(self, data: Any) -> Table:
-        return conform(data, self.columns)[0]
+        made = self.problem.windows
+        return conform(data, self.columns)[0] if made is None else made.ahead(conform(data, made.columns)[0])
 
     def says(self, table: Table) -> Prediction:
         """What the learner says of rows that were read as the training rows were, its probabilities calibrated."""
@@ -164,7 +179,7 @@ class Model:
             X = as_pandas(table, self.problem)
         else:
             matrix = self.encoder.transform(table.select(self.problem.features))
-            X = images_for(self.estimator, matrix, self.encoder)
+            X = taken_by(self.estimator, matrix, self.encoder)
         try:
             return predict(self.estimator, X, self.problem)
         except ValueError as error:
@@ -207,11 +222,18 @@ class Model:
             state.fail("its encoder is made for other columns")
         entry, image = LEARNERS[type(self.estimator).__name__], self.problem.image
         shape = None if image is None else tuple(image.parse["shape"])
+        series = self.encoder.series_
         if shape != self.encoder.image_shape_:
             state.fail("its encoder is made for other images")
         if shape is not None and entry.takes == "images":
             if tuple(self.estimator.in_shape_) != shape:
                 state.fail("its learner is made for images of another shape")
+        elif series is not None and entry.takes == "series":
+            if (
+                tuple(self.estimator.in_shape_)
+                != series.as_series(np.zeros((1, self.encoder.n_features_out_))).shape[1:]
+            ):
+                state.fail("its learner is made for series of another shape")
         elif self.encoder.n_features_out_ != self.estimator.n_features_in_:
             state.fail("its encoder and its learner do not have the same number of columns")
         if self.problem.task not in entry.tasks:

@@ -12,8 +12,12 @@ from typing import Any
 REGRESSION = frozenset({"regression"})
 CLASSIFICATION = frozenset({"binary", "multiclass"})
 TABLES = frozenset({"table"})
-EVERYWHERE = frozenset({"table", "images"})
+EVERYWHERE = frozenset({"table", "images", "series", "windows"})
 IMAGES = frozenset({"images"})
+WINDOWS = frozenset({"windows"})
+BUT_WINDOWS = EVERYWHERE - WINDOWS
+SERIES = frozenset({"series", "windows"})
+NEIGHBOURS = frozenset({"images", "series"})
 NOWHERE: frozenset[str] = frozenset()  # where it is not named
 
 
@@ -27,7 +31,7 @@ class Entry:
     module: str  # below heldout; the class is called as the entry
     baseline: bool = False
     tried: frozenset[str] = NOWHERE  # the forms of rows whose studies try it without being told (`Problem.form`)
-    takes: str = "matrix"  # or "images": (n, height, width, channels); others take their pixels as columns
+    takes: str = "matrix"  # or "images" (n, height, width, channels), "series" (n, steps, channels): in their shape
 
     @property
     def path(self) -> str:
@@ -47,14 +51,23 @@ class Entry:
 LEARNERS: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True),
-        Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True),
+        Entry("BaselineRegressor", "Trivial answer", REGRESSION, "baseline", baseline=True, tried=BUT_WINDOWS),
+        Entry("BaselineClassifier", "Trivial answer", CLASSIFICATION, "baseline", baseline=True, tried=BUT_WINDOWS),
+        Entry(
+            "PersistenceRegressor",
+            "Persistence (the last value)",
+            REGRESSION,
+            "series.persistence",
+            baseline=True,
+            tried=WINDOWS,
+            takes="series",
+        ),
         Entry(
             "LinearRegression",
             "Linear regression (least squares)",
             REGRESSION,
             "linear.squares.regression",
-            tried=TABLES,
+            tried=TABLES | WINDOWS,
         ),
         Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial"),
         Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge", tried=EVERYWHERE),
@@ -79,8 +92,10 @@ LEARNERS: dict[str, Entry] = {
         Entry("RandomSubspaceClassifier", "Random subspaces", CLASSIFICATION, "ensemble.estimators"),
         Entry("BaggingRegressor", "Bagging", REGRESSION, "ensemble.estimators"),
         Entry("BaggingClassifier", "Bagging", CLASSIFICATION, "ensemble.estimators"),
-        Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=IMAGES),
-        Entry("NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=IMAGES),
+        Entry("NearestNeighborsRegressor", "Nearest neighbours", REGRESSION, "neighbors.estimators", tried=NEIGHBOURS),
+        Entry(
+            "NearestNeighborsClassifier", "Nearest neighbours", CLASSIFICATION, "neighbors.estimators", tried=NEIGHBOURS
+        ),
         Entry("MLPRegressor", "Multilayer perceptron", REGRESSION, "neural.estimators", tried=IMAGES),
         Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=IMAGES),
         Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", takes="images"),
@@ -94,8 +109,10 @@ LEARNERS: dict[str, Entry] = {
             tried=IMAGES,
             takes="images",
         ),
-        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series"),
-        Entry("RecurrentClassifier", "Recurrent network", CLASSIFICATION, "neural.series"),
+        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series", tried=SERIES, takes="series"),
+        Entry(
+            "RecurrentClassifier", "Recurrent network", CLASSIFICATION, "neural.series", tried=SERIES, takes="series"
+        ),
     )
 }
 

@@ -18,6 +18,7 @@ from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
 from heldout.persist import State
 from heldout.screening import LeftOut, screen
+from heldout.series.windows import Windows
 from heldout.words import joined, number
 
 Label = str | int | float | bool
@@ -34,6 +35,7 @@ PLURAL = {
     "date": "dates",
     "text": "texts",
     "image": "images",
+    "series": "series",
 }
 
 
@@ -67,6 +69,8 @@ class Problem:
         What the reader should know or may want to override.
     trivial : Trivial or None
         Known once the data is split.
+    windows : Windows or None
+        Of a forecast: how its rows are made of dated ones.
     """
 
     task: metrics.Task
@@ -81,6 +85,7 @@ class Problem:
     left_out: tuple[LeftOut, ...] = ()
     notices: tuple[str, ...] = ()
     trivial: Trivial | None = field(default=None)
+    windows: Windows | None = field(default=None)
 
     @classmethod
     def state(
@@ -96,6 +101,7 @@ class Problem:
         part: str | None = None,
         drop: Collection[str] = (),
         keep: Collection[str] = (),
+        windows: Windows | None = None,
     ) -> Problem:
         """State the problem of predicting `target` from the other columns of `table`.
 
@@ -114,6 +120,8 @@ class Problem:
             Columns that the split goes by.
         drop, keep : collections of str
             Columns to leave out, and columns to keep although they look like an identifier or the like.
+        windows : Windows, optional
+            How the rows of `table` were made, of a forecast.
 
         Raises
         ------
@@ -159,6 +167,7 @@ class Problem:
             part=part,
             left_out=tuple(out),
             notices=(*table.notices, *notices),
+            windows=windows,
         )
 
     def __repr__(self) -> str:
@@ -171,7 +180,11 @@ class Problem:
 
     @property
     def form(self) -> str:
-        """What its rows are: "table" or "images"."""
+        """What its rows are: "table", "images", "series", or "windows" of a series to be forecast."""
+        if self.windows is not None:
+            return "windows"
+        if any(item.kind == "series" and item.name in self.features for item in self.columns):
+            return "series"
         return "table" if self.image is None else "images"
 
     @property
@@ -194,11 +207,17 @@ class Problem:
             what = f"one of {len(self.classes)} classes ({shown}{', …' if len(self.classes) > 8 else ''})"
         if self.image is not None:
             return f"Predict {self.target}, {what}, from images of {words(self.image.parse['shape'])}."
+        if self.windows is not None:
+            return f"Forecast {self.target}, {what}, {self.windows.words}: {self._listed()}."
+        count = len(self.features)
+        return f"Predict {self.target}, {what}, from {count} column{'s' * (count > 1)}: {self._listed()}."
+
+    def _listed(self) -> str:
         count = len(self.features)
         kinds = Counter(column.kind for column in self.columns if column.name in self.features)
         listed = [f"{n} {PLURAL[kind]}" if count > 1 else f"a {kind}" for kind, n in kinds.items()]
         listed = [text if not text.startswith("1 ") else f"1 {kind}" for text, kind in zip(listed, kinds, strict=True)]
-        return f"Predict {self.target}, {what}, from {count} column{'s' * (count > 1)}: {joined(listed)}."
+        return joined(listed)
 
     def _judged(self) -> str:
         unit = f", in units of {self.target}" if self.criterion.has_unit else ""
@@ -264,6 +283,7 @@ class Problem:
             "left_out": [asdict(item) for item in self.left_out],
             "notices": list(self.notices),
             "trivial": None if self.trivial is None else asdict(self.trivial),
+            "windows": self.windows,
         }
 
     @classmethod
@@ -288,6 +308,7 @@ class Problem:
             left_out=tuple(LeftOut(item.text("name"), item.text("reason")) for item in state.parts("left_out")),
             notices=tuple(state.texts("notices")),
             trivial=_restored_trivial(state.part("trivial")) if state.optional("trivial") else None,
+            windows=state.object("windows", Windows) if state.optional("windows") else None,
         )
 
 

@@ -71,7 +71,8 @@ def _summary(values: pl.Series, column: Column) -> tuple[dict[str, Any], float, 
     missing = 1 - len(filled) / len(values) if len(values) else 0.0
     if filled.is_empty():
         return {}, missing, 0
-    summarise = {"number": _numbers, "date": _dates, "text": _texts, "image": _images}.get(column.kind, _levels)
+    kinds = {"number": _numbers, "date": _dates, "text": _texts, "image": _images, "series": _series}
+    summarise = kinds.get(column.kind, _levels)
     return summarise(filled), missing, filled.n_unique()
 
 
@@ -101,6 +102,12 @@ def _dates(filled: pl.Series) -> dict[str, Any]:
 def _texts(filled: pl.Series) -> dict[str, Any]:
     words = [len(text.split()) for text in filled.head(1000).to_list()]
     return {"words": statistics.median(words), "example": str(filled[0])[:80]}
+
+
+def _series(filled: pl.Series) -> dict[str, Any]:
+    """All steps together."""
+    values = filled.explode().fill_nan(None).drop_nulls()
+    return {} if values.is_empty() else _numbers(values)
 
 
 def _images(filled: pl.Series) -> dict[str, Any]:
@@ -250,6 +257,9 @@ def _given(study: Study) -> list[tuple[str, Any]]:
             "group",
             "time",
             "gap",
+            "forecast",
+            "window",
+            "series",
             "validation",
             "test",
             "delimiter",
@@ -259,6 +269,8 @@ def _given(study: Study) -> list[tuple[str, Any]]:
         )
     ]
     pairs += [("grey", study.grey or None), ("damaged", None if study.damaged == "refuse" else study.damaged)]
+    pairs += [("cuts", study.cuts if study.cuts is None or isinstance(study.cuts, str) else "/".join(study.cuts))]
+    pairs += [("known", list(study.known))]
     pairs += [("split", study.part), ("drop", list(study.drop)), ("keep", list(study.keep))]
     pairs += [("missing", list(study.missing)), ("learner", list(study.learners or []))]
     pairs += [("kind", [f"{name}={kind}" for name, kind in (study.kinds or {}).items()])]

@@ -31,7 +31,7 @@ def screen(
 
     A column is left out when it is all missing, has one value, numbers or names its rows (an identifier), or
     determines the target exactly (a copy, another spelling of the classes, or a linear function of it); not so those in
-    `keep`. Beside a column of images all others are: learners see the images alone.
+    `keep`, and series. Beside a column of images all others are: learners see the images alone.
     """
     image = table.image
     if image is not None and image.name in features:
@@ -40,7 +40,7 @@ def screen(
         ]
     found = []
     for name in table.names:
-        if name in features and name not in keep:
+        if name in features and name not in keep and table.column(name).kind != "series":
             reason = _useless(table.frame[name], table.column(name).kind, name)
             reason = reason or _copies(table.frame[name], table.frame[target], regression)
             if reason:

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from heldout.data.images.pixels import Pixels, masked
+from heldout.data.series import as_hashes
 from heldout.data.table import Source, Table, columns_from_schema
 from heldout.errors import SealError
 from heldout.ledger import Fingerprint, fingerprint
@@ -42,7 +43,7 @@ class Part:
         """By what the ledger knows these rows."""
         table = self.table
         told = table if table.image is None else table.select([table.image.name, target])  # files may be renamed
-        return fingerprint(cast("Any", told.frame.to_dict()), target)
+        return fingerprint(cast("Any", as_hashes(told.frame).to_dict()), target)
 
     def with_pixels(self, pixels: Pixels) -> Part:
         """The same rows with these images."""

@@ -12,6 +12,7 @@ from heldout.data.images.pixels import joined
 from heldout.data.read import conform, read
 from heldout.data.table import Source, Table
 from heldout.errors import InputError
+from heldout.series.windows import Windows
 
 if TYPE_CHECKING:
     from heldout.study import Study
@@ -49,6 +50,33 @@ def gather(study: Study) -> tuple[Table, list[str] | None, str | None]:
     images = joined(pixels) if pixels else None
     frame = pl.concat([part.frame for part in tables])
     return Table(frame, table.columns, table.source, images, tuple(notices)), names, table.source.sha256
+
+
+def framed(study: Study, table: Table) -> tuple[Table, Windows | None]:
+    """The rows that a forecast learns from, and how they are made; other tables as they are.
+
+    Raises InputError for options that do not go together, and as `Windows.of` does.
+    """
+    if study.forecast is None:
+        for option, value in (("window", study.window), ("known", study.known)):
+            if value:
+                raise InputError(f"--{option} is for forecasts; say how many steps ahead: --forecast 1.")
+        return table, None
+    if study.validation is not None or study.test is not None or study.part is not None or study.group is not None:
+        raise InputError("A forecast is split by its time: leave out --validation, --test, --split and --group.")
+    windows = Windows.of(
+        table,
+        str(study.target),
+        horizon=study.forecast,
+        window=study.window,
+        time=study.time,
+        series=study.series,
+        known=study.known,
+        drop=study.drop,
+    )
+    study.time = windows.time
+    made = windows.learning(table)
+    return dataclasses.replace(made, notices=(*table.notices, *windows.said(table))), windows
 
 
 def _main(study: Study) -> Table:

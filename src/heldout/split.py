@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from heldout.data.images.pixels import Pixels
+from heldout.data.recognise import parse_for, read_as
 from heldout.data.table import Table
 from heldout.errors import InputError
 from heldout.ledger import Fingerprint
@@ -135,6 +137,7 @@ def train_validation_test_split(
     *,
     shares: Sequence[float] = SHARES,
     gap: str | float | None = None,
+    cuts: str | Sequence[str] | None = None,
     given: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Split:
@@ -150,6 +153,8 @@ def train_validation_test_split(
     gap : str or number, optional
         With a time column: rows within this time after a part's end are in no part ("7d", "12h", "30min",
         "2w"; a number where the time column holds numbers).
+    cuts : two texts, or one with "/" between them, optional
+        With a time column: where validation and test begin, in place of the shares ("2014-01-01/2015-01-01").
     given : sequence of str, optional
         The part of each row, where it came in files of its own.
     seed : int, default 0
@@ -166,8 +171,8 @@ def train_validation_test_split(
     """
     require_rows(table)
     shares = _checked_shares(shares)
-    if gap is not None and problem.time is None:
-        raise InputError("A gap needs a time column (--time COLUMN).")
+    if problem.time is None and not (gap is None and cuts is None):
+        raise InputError(f"{'A gap needs' if cuts is None else 'Cuts need'} a time column (--time COLUMN).")
     twins = codes(table.frame.select(problem.features))
     units = joined(twins, table, problem.group)
     y = problem.y(table)
@@ -175,7 +180,7 @@ def train_validation_test_split(
     if given is not None or problem.part is not None:
         part, method = _given(table, problem, given, units, y, seed)
     elif problem.time is not None:
-        part, dropped, moved = _by_time(table, problem, units, shares, gap)
+        part, dropped, moved = _by_time(table, problem, units, shares, gap, cuts)
         method = f"in the order of {problem.time}" + (
             f", groups of {problem.group} kept together" if problem.group else ""
         )
@@ -278,11 +283,19 @@ def _dealt(sizes: Ints, cuts: NDArray[Any]) -> Ints:
 
 
 def _by_time(
-    table: Table, problem: Problem, units: Ints, shares: Sequence[float], gap: str | float | None
+    table: Table,
+    problem: Problem,
+    units: Ints,
+    shares: Sequence[float],
+    gap: str | float | None,
+    cuts: str | Sequence[str] | None,
 ) -> tuple[Ints, NDArray[np.bool_], str]:
     time, width = _clock(table, str(problem.time), gap)
     ordered = np.sort(time)
-    ends = [ordered[max(0, round(share * len(time)) - 1)] for share in np.cumsum(shares)[:2]]
+    if cuts is None:
+        ends = [ordered[max(0, round(share * len(time)) - 1)] for share in np.cumsum(shares)[:2]]
+    else:
+        ends = [np.nextafter(cut, -np.inf) for cut in _cuts(cuts, table, str(problem.time))]
     part = np.searchsorted(np.array(ends), time, side="left").astype(np.int64)
     late = ((part == 1) & (time <= ends[0] + width)) | ((part == 2) & (time <= ends[1] + width))
     first = np.full(int(units.max()) + 1, 3, np.int64)
@@ -305,6 +318,20 @@ def _clock(table: Table, name: str, gap: str | float | None) -> tuple[NDArray[np
     if column.kind == "number":
         return values.to_numpy(), _number_gap(gap, name)
     return values.dt.timestamp("us").to_numpy() / 1e6, _duration(gap)
+
+
+def _cuts(cuts: str | Sequence[str], table: Table, name: str) -> list[float]:
+    """Where validation and test begin, as numbers like those of `_clock`."""
+    texts = [str(cut).strip() for cut in (cuts.split("/") if isinstance(cuts, str) else cuts)]
+    kind = table.column(name).kind
+    values, wrong = read_as(pl.Series(name, texts, dtype=pl.String), kind, parse_for(pl.Series(texts), kind, ()))
+    if len(texts) != 2 or wrong.any() or values.null_count():
+        example = "2014-01-01/2015-01-01" if kind == "date" else "700/850"
+        raise InputError(f"The cuts {cuts!r} are not two {kind}s, where validation and test begin; write {example}.")
+    found = values.to_numpy() if kind == "number" else values.dt.timestamp("us").to_numpy() / 1e6
+    if not found[0] < found[1]:
+        raise InputError(f"The cuts {cuts!r} are in the wrong order: validation begins before test.")
+    return [float(cut) for cut in found]
 
 
 def _number_gap(gap: str | float | None, name: str) -> float:

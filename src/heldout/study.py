@@ -30,7 +30,7 @@ from heldout.gallery import gallery
 from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.problem import Problem, Trivial
-from heldout.sources import gather
+from heldout.sources import framed, gather
 from heldout.split import SHARES, Split, require_rows, train_validation_test_split
 from heldout.views import FindingList, Leaderboard
 
@@ -49,8 +49,17 @@ class Study:
         The column to predict. An example, a folder of images, IDX and NPZ files know their own.
     task, criterion, positive, group, time, drop, keep
         As `Problem.state` has them.
-    gap, shares, seed
+    gap, cuts, shares, seed
         As `train_validation_test_split` has them. The same seed gives the same study.
+    forecast : int, optional
+        Predict the target so many steps ahead, from the rows before: see `heldout.series.windows.Windows`. The rows are
+        split by time, and persistence (the last value) is the trivial answer.
+    window : int, optional
+        Steps of the past that a forecast looks at. Default: 14, or two days of hours, two years of months.
+    series : str, optional
+        The column that tells several series apart.
+    known : sequence of str, optional
+        Columns that are known in advance for the time that is forecast, such as holidays.
     part : str, optional
         A column that gives the split: train, validation, test.
     validation, test : path or frame, optional
@@ -100,6 +109,11 @@ class Study:
         group: str | None = None,
         time: str | None = None,
         gap: str | float | None = None,
+        cuts: str | Sequence[str] | None = None,
+        forecast: int | None = None,
+        window: int | None = None,
+        series: str | None = None,
+        known: Collection[str] = (),
         part: str | None = None,
         validation: Any = None,
         test: Any = None,
@@ -123,7 +137,8 @@ class Study:
     ) -> None:
         self.data, self.target = data, target
         self.task, self.criterion, self.positive = task, criterion, positive
-        self.group, self.time, self.gap, self.part = group, time, gap, part
+        self.group, self.time, self.gap, self.cuts, self.part = group, time, gap, cuts, part
+        self.forecast, self.window, self.series, self.known = forecast, window, series, known
         self.validation, self.test, self.shares = validation, test, shares
         self.kinds, self.missing, self.drop, self.keep = kinds, missing, drop, keep
         self.learners, self.seed, self.time_limit, self.jobs = learners, seed, time_limit, jobs
@@ -361,21 +376,23 @@ class Study:
     def _begin(self) -> None:
         table, given, digest = gather(self)
         require_rows(table)
+        table, windows = framed(self, table)
         problem = Problem.state(
             table,
             str(self.target),
-            task=self.task,
+            task=self.task if windows is None else "regression",
             criterion=self.criterion,
             positive=self.positive,
             group=self.group,
             time=self.time,
             part=self.part,
-            drop=self.drop,
+            drop=self.drop if windows is None else (),
             keep=self.keep,
+            windows=windows,
         )
         candidates(problem, self.learners)  # a wrong name is said before the work begins
         made = train_validation_test_split(
-            table, problem, shares=self.shares, gap=self.gap, given=given, seed=self.seed
+            table, problem, shares=self.shares, gap=self.gap, cuts=self.cuts, given=given, seed=self.seed
         )
         summary = record.data(table, made.train.table, problem, len(table), digest)
         identity = secrets.token_hex(8)

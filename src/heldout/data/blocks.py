@@ -7,7 +7,7 @@ storing it needs no pickle. Every block gives float64 columns, named for people.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from heldout.data.series import step_names
+from heldout.data.table import MOST_STEPS, Column
+from heldout.errors import InputError
 from heldout.persist import State
 
 Array = NDArray[Any]
@@ -91,6 +94,75 @@ class Numbers:
         if not names or not set(block.indicated) <= set(names):
             state.fail("it marks missing values of a column that it does not have")
         return block
+
+
+@dataclass(frozen=True)
+class Series:
+    """All columns of series, as one (n, T, C): as they are for learners of series, and as a matrix for the others.
+
+    Of a step that lacks some of its numbers those are the channel's median; a step without any is padding.
+    As a matrix each channel is less its median and divided by the distance of its quartiles, padding is 0.
+    """
+
+    names: list[str]
+    steps: int
+    unit: str  # of a step in words, where steps are counted back from the end
+    median: Array
+    scale: Array
+
+    @classmethod
+    def learn(cls, frame: pl.DataFrame, columns: Sequence[Column]) -> Series:
+        lengths = {column.parse["steps"] for column in columns}
+        if len(lengths) > 1:
+            raise InputError(f"The series have different lengths, {', '.join(map(str, sorted(lengths)))} steps.")
+        found = [cells[~np.isnan(cells)] for cells in (frame[column.name].to_numpy() for column in columns)]
+        median = np.array([np.median(values) if len(values) else 0.0 for values in found])
+        scale = np.array([_spread(values) for values in found])
+        return cls([column.name for column in columns], lengths.pop(), columns[0].parse["unit"], median, scale)
+
+    def apply(self, frame: pl.DataFrame) -> Array:
+        """The steps one after the other, with all channels of each (n, T C); padding is NaN."""
+        cells = np.stack([frame[name].to_numpy() for name in self.names], axis=2)
+        gone = np.isnan(cells)
+        return np.where(gone & ~gone.all(axis=2, keepdims=True), self.median, cells).reshape(frame.height, self.width)
+
+    def as_series(self, X: Array) -> Array:
+        """Rows of an encoded matrix as (n, T, C + others): further columns stand at every step."""
+        series = X[:, : self.width].reshape(len(X), self.steps, len(self.names))
+        others = np.broadcast_to(X[:, None, self.width :], (len(X), self.steps, X.shape[1] - self.width))
+        padding = np.isnan(series).all(axis=2, keepdims=True)
+        return np.concatenate([series, np.where(padding, np.nan, others)], axis=2)
+
+    def as_matrix(self, X: Array) -> Array:
+        """Rows of an encoded matrix with the series scaled, nothing missing."""
+        scaled = (X[:, : self.width] - np.tile(self.median, self.steps)) / np.tile(self.scale, self.steps)
+        return np.concatenate([np.nan_to_num(scaled, nan=0.0), X[:, self.width :]], axis=1)
+
+    @property
+    def width(self) -> int:
+        return self.steps * len(self.names)
+
+    @property
+    def features(self) -> list[str]:
+        named = [step_names(name, self.steps, self.unit) for name in self.names]
+        return [name for step in zip(*named, strict=True) for name in step]
+
+    def to_state(self) -> dict[str, Any]:
+        return vars(self)
+
+    @classmethod
+    def from_state(cls, state: State) -> Series:
+        names = state.texts("names")
+        shape = (len(names),)
+        if not names or len(set(names)) != len(names):
+            state.fail("it has a series twice, or none")
+        return cls(
+            names,
+            state.integer("steps", low=1, high=MOST_STEPS),
+            state.text("unit"),
+            state.array("median", shape=shape),
+            state.array("scale", shape=shape, low=1e-300),
+        )
 
 
 def _matrix(frame: pl.DataFrame) -> Array:

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from heldout.data.blocks import Dates, Levels, Numbers, Strings
+from heldout.data.blocks import Dates, Levels, Numbers, Series, Strings
 from heldout.data.images.pixels import greatest, is_shape
 from heldout.data.table import Table
 from heldout.persist import State
@@ -25,7 +25,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Numbers and booleans: the median where missing, a column that marks it, robust scaling. Categories of up to
     `most_levels` levels: one column a level, the rare ones together, missing a level of its own. Categories of more
     levels, and texts: skrub's StringEncoder. Dates: their parts. See docs/tables.md. Images: their pixels as they are,
-    one after the other.
+    one after the other. Series: their numbers as they are, step after step, before all other columns.
 
     Parameters
     ----------
@@ -36,6 +36,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
+    series_ : Series or None
+        How columns of series are read; its `as_series` and `as_matrix` give learners what they take.
     columns_ : list of str
         The columns it was fitted on.
     feature_names_out_ : list of str
@@ -63,7 +65,9 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.columns_: list[str] = table.names
         self.image_shape_: tuple[int, ...] | None = tuple(table.image.parse["shape"]) if table.image else None
         self.pixel_scale_: float = 1.0 if table.pixels is None else greatest(table.pixels)
-        encoded = [column for column in table.columns if column.kind != "image"]
+        series = [column for column in table.columns if column.kind == "series"]
+        self.series_: Series | None = Series.learn(table.frame, series) if series else None
+        encoded = [column for column in table.columns if column.kind not in ("image", "series")]
         plain = [column.name for column in encoded if column.kind in ("number", "boolean")]
         self.numbers_: Numbers | None = Numbers.learn(table.frame.select(plain)) if plain else None
         found = (self._block(table.frame[c.name], c.kind) for c in encoded if c.name not in plain)
@@ -90,7 +94,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _count(self) -> None:
         numbers = self.numbers_.features if self.numbers_ else []
-        names = [*numbers, *(name for block in self.blocks_ for name in block.features)]
+        series = self.series_.features if self.series_ else []
+        names = [*series, *numbers, *(name for block in self.blocks_ for name in block.features)]
         self._names: list[str] = _different(names)
         self.n_features_out_: int = math.prod(self.image_shape_) if self.image_shape_ else len(names)
 
@@ -103,7 +108,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """The rows as a matrix of shape (n, `n_features_out_`), float64; images in the type of their pixels."""
         if table.pixels is not None:
             return table.pixels.reshape(len(table), -1)
-        made = [self.numbers_.apply(table.frame)] if self.numbers_ else []
+        made = [self.series_.apply(table.frame)] if self.series_ else []
+        made += [self.numbers_.apply(table.frame)] if self.numbers_ else []
         made += [block.apply(table.frame[block.name]) for block in self.blocks_]
         return np.ascontiguousarray(np.concatenate([np.empty((len(table), 0)), *made], axis=1))
 
@@ -111,6 +117,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return {
             **self.get_params(),
             "columns": self.columns_,
+            "series": self.series_,
             "numbers": self.numbers_,
             "blocks": self.blocks_,
             "image_shape": self.image_shape_,
@@ -121,13 +128,15 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def from_state(cls, state: State) -> Encoder:
         made = cls(most_levels=state.integer("most_levels", low=1), components=state.integer("components", low=1))
         made.columns_ = state.texts("columns")
+        made.series_ = state.object("series", Series) if state.optional("series") else None
         made.numbers_ = state.object("numbers", Numbers) if state.optional("numbers") else None
         made.blocks_ = state.objects("blocks", (Levels, Dates, Strings))
         made.image_shape_ = _image_shape(state)
         made.pixel_scale_ = state.number("pixel_scale", low=1e-30) if state.optional("pixel_scale") else 1.0
-        if made.image_shape_ and (made.numbers_ or made.blocks_ or len(made.columns_) != 1):
+        if made.image_shape_ and (made.series_ or made.numbers_ or made.blocks_ or len(made.columns_) != 1):
             state.fail("it has columns beside the images")
-        used = [*(made.numbers_.names if made.numbers_ else []), *(block.name for block in made.blocks_)]
+        joint = [*(made.series_.names if made.series_ else []), *(made.numbers_.names if made.numbers_ else [])]
+        used = [*joint, *(block.name for block in made.blocks_)]
         if len(set(used)) != len(used) or not set(used) <= set(made.columns_):
             state.fail("its parts encode a column twice, or one that it does not have")
         made._count()

@@ -27,8 +27,10 @@ DTYPES: dict[str, Any] = {  # of the values of each kind; a missing value is nul
     "date": pl.Datetime("us"),
     "text": pl.String,
     "image": pl.String,  # a hash of its pixels, which lie beside the frame
+    "series": pl.Array,  # of float64, NaN where a step is missing
 }
 KINDS = tuple(DTYPES)
+MOST_STEPS = 2**20  # of a series
 PARSE: dict[str, type] = {  # what says how a column is read, beside "missing"
     "style": str,
     "percent": bool,
@@ -38,6 +40,7 @@ PARSE: dict[str, type] = {  # what says how a column is read, beside "missing"
     "pad": str,
     "dates": bool,
     "dtype": str,
+    "unit": str,
 }
 
 
@@ -46,8 +49,8 @@ class Column:
     """A column: its name, its kind, how raw values become values, and what to tell a person about that.
 
     `parse` is JSON: the style of its numbers, the format of its dates, its words for yes and no, the texts that
-    stand for a missing value; of images the shape (height, width, channels) and the type of a pixel. `note` is empty
-    where nothing needs saying.
+    stand for a missing value; of images the shape (height, width, channels) and the type of a pixel; of series the
+    number of steps, and the length of one in words. `note` is empty where nothing needs saying.
     """
 
     name: str
@@ -77,12 +80,13 @@ class Source:
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Rows of named columns, each of one kind: number, boolean, category, date, text or image.
+    """Rows of named columns, each of one kind: number, boolean, category, date, text, image or series.
 
     Attributes
     ----------
     frame : polars.DataFrame
-        Float64, Boolean, String, Datetime("us") or String by kind; null where missing; never NaN or infinite.
+        Float64, Boolean, String, Datetime("us") or String by kind; null where missing; never NaN or infinite. A series
+        is an Array of Float64, of one length for its column, NaN where a step is missing.
     columns : tuple of Column
     source : Source
     pixels : array (n, height, width, channels) of uint8 or float32, or None
@@ -195,6 +199,8 @@ def _column(item: Any, state: State) -> Column:
         state.fail("one of its columns has no name or no kind")
     if not isinstance(parse, dict) or not all(_fits(key, value) for key, value in parse.items()):
         state.fail(f"its column {name!r} does not say how it is read")
+    if kind == "series" and not {"steps", "unit"} <= set(parse):
+        state.fail(f"its column {name!r} does not say what its series are like")
     if kind == "image" and ("shape" not in parse or parse.get("dtype") not in ("uint8", "float32")):
         state.fail(f"its column {name!r} does not say what its images are like")
     return Column(name, kind, parse, note)
@@ -204,6 +210,8 @@ def _fits(key: str, value: Any) -> bool:
     """Whether a way to read texts, as `recognise` finds it, may hold this."""
     if key == "shape":
         return of_images.is_shape(value)
+    if key == "steps":
+        return type(value) is int and 1 <= value <= MOST_STEPS
     if key == "missing":
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return isinstance(value, PARSE.get(key, ()))
