@@ -56,11 +56,12 @@ class Seen:
 
     @classmethod
     def of_study(cls, rows: tuple[Rows, Rows], problem: Problem, *, given: bool) -> Seen:
-        """The parts of a study with their encoded rows."""
+        """The parts of a study with their encoded rows; series are in these alone."""
         train, validation = (item.part.table for item in rows if item.part is not None)
+        plain = [column.name for column in train.columns if column.kind != "series"]
         return cls(
-            (replace(train, pixels=None), replace(validation, pixels=None)),
-            problem.features,
+            (replace(train.select(plain), pixels=None), replace(validation.select(plain), pixels=None)),
+            tuple(name for name in problem.features if name in plain),
             (rows[0].X, rows[1].X),
             rows,
             given,
@@ -92,8 +93,8 @@ class Seen:
 
     @property
     def is_table(self) -> bool:
-        """The features are columns of their own, not the pixels of images."""
-        return self.tables[0].image is None
+        """The features are columns of their own, not the pixels of images or series alone."""
+        return self.tables[0].image is None and bool(self.features)
 
     @cached_property
     def sampled(self) -> tuple[Ints, Ints]:
