@@ -31,8 +31,10 @@ from heldout.linear.squares.regression import LinearRegression
 from heldout.multiclass.one_vs_one import OneVsOneClassifier
 from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
+from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
 from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
-from heldout.neural.layers import Dense, Sequential, Tanh
+from heldout.neural.layers import Conv2D, Dense, Flatten, ReLU, Sequential, Tanh
+from heldout.neural.series import RecurrentClassifier, RecurrentRegressor
 from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
 from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -97,18 +99,32 @@ LEARNERS: list[Any] = [
     NeuralClassifier(Sequential(Dense(10), Tanh(), Dense()), loss="hinge", learning_rate_init=0.02, n_iter_no_change=3),
     NeuralRegressor(learning_rate_init=0.01, max_iter=40),
 ]
+# Four columns as images of two by two pixels and as series of four steps; each step of training sees all rows.
+SHORT: dict[str, Any] = {"batch_size": 200, "max_iter": 20, "precision": "double"}
+SMALL = Sequential(Conv2D(3, 2), ReLU(), Flatten(), Dense())
+OF_IMAGES_AND_SERIES: list[Any] = [
+    ConvNetClassifier(SMALL, image_shape=(2, 2), **SHORT),
+    ConvNetRegressor(SMALL, image_shape=(2, 2), **SHORT),
+    RecurrentClassifier(units=3, cell="rnn", pooling="last", **SHORT),
+    RecurrentRegressor(units=3, bidirectional=False, **SHORT),
+]
+EVERY = LEARNERS + OF_IMAGES_AND_SERIES
 FURTHER = [learner for i, learner in enumerate(LEARNERS) if type(learner) in map(type, LEARNERS[:i])]  # of a class
-CLASSIFIERS = [learner for learner in LEARNERS if is_classifier(learner) and hasattr(learner, "predict_proba")]
+CLASSIFIERS = [learner for learner in EVERY if is_classifier(learner) and hasattr(learner, "predict_proba")]
 NOT_STORED = {"descent_", "_last"}
 
 
 def each(learners: list[Any]) -> Any:
     """A test for each; those of learners whose class comes with other parameters too are long."""
     marked = [pytest.param(one, marks=pytest.mark.long) if one in FURTHER else one for one in learners]
-    return pytest.mark.parametrize("learner", marked, ids=repr)
+    return pytest.mark.parametrize("learner", marked, ids=named)
 
 
-every_learner, every_classifier = each(LEARNERS), each(CLASSIFIERS)
+def named(learner: Any) -> str:
+    return type(learner).__name__ if learner in OF_IMAGES_AND_SERIES else repr(learner)
+
+
+every_learner, every_classifier = each(EVERY), each(CLASSIFIERS)
 
 
 def table(learner: Any, *, n: int = 60, p: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -178,14 +194,14 @@ def test_fit_takes_read_only_and_column_ordered_arrays(learner: Any) -> None:
 
 @every_learner
 def test_the_same_data_twice_gives_the_same_bits(learner: Any) -> None:
-    X, y = table(learner, n=3000)
+    X, y = table(learner, n=60 if learner in OF_IMAGES_AND_SERIES else 3000)
     assert_same(outputs(clone(learner).fit(X, y), X), outputs(clone(learner).fit(X, y), X))
 
 
 @every_learner
 def test_repeated_rows_equal_weights(learner: Any) -> None:
     X, y = table(learner)
-    times = np.random.default_rng(1).integers(0, 4, size=len(y))
+    times = np.random.default_rng(1).integers(0, 3, size=len(y))  # 0, 1 or 2: as many rows as before, about
     weighted = clone(learner).fit(X, y, sample_weight=times)
     repeated = clone(learner).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     if is_classifier(learner):
@@ -383,6 +399,15 @@ NONSENSE: dict[str, Any] = {
     "batch_norm": "yes",
     "initialization": "luck",
     "network": {"kind": "Wormhole"},
+    "augment": "flip",
+    "mixup": -1.0,
+    "freeze": [7],
+    "image_shape": [0, 4],
+    "cell": "transistor",
+    "units": 0,
+    "layers": 0,
+    "bidirectional": "yes",
+    "pooling": "most",
     "network_fitted": {"kind": "Dense", "units": 0, "use_bias": True, "initialization": "he"},
     "in_shape": [3],
     "precision": "quadruple",

@@ -68,7 +68,7 @@ from heldout.neural.layers import (
 )
 from heldout.neural.layers.initialization import INITIALIZATIONS, initial_weights
 
-SHAPES = 20
+SHAPES, FEWER = 20, 8  # fewer of what is made of layers that have their own, and beside PyTorch
 
 MADE: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Layer]] = {
     "Dense": lambda rng, row: Dense(int(rng.integers(1, 4)), use_bias=bool(rng.integers(2))),
@@ -126,6 +126,7 @@ ELSEWHERE = {kind for kind in MADE if "Conv" in kind or "Pool" in kind}  # in te
 ELSEWHERE |= {kind for kind in MADE if "Random" in kind or kind == "Cutout"}  # in test_augmentation.py
 ELSEWHERE |= {"Masking", "RNN", "LSTM", "GRU"}  # in test_recurrent.py
 ELSEWHERE |= {"Embedding", "Positions", "MultiHeadAttention", "Steps"}  # in test_attention.py
+CONTAINERS = {"Frozen", "Residual", "Sequential", "Parallel"}
 CASES = [(kind, True) for kind in MADE if kind not in ELSEWHERE]
 CASES += [(kind, False) for kind in ("Dropout", "BatchNorm", "Sequential")]
 
@@ -144,7 +145,7 @@ class Case:
 def cases(kind: str, dtype: type = np.float64, least_batch: int = 1) -> list[Case]:
     rng = np.random.default_rng(list(MADE).index(kind))
     made = []
-    for _ in range(SHAPES):
+    for _ in range(FEWER if dtype is np.float32 or kind in CONTAINERS else SHAPES):
         batch, *row = (int(i) for i in rng.integers(1, 4, rng.integers(2, 5)))
         batch = max(batch, least_batch)
         layer = MADE[kind](rng, tuple(row))

@@ -5,12 +5,13 @@ Summaries of columns are of the training rows, charts of the validation rows.
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import os
 import platform
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -293,6 +294,7 @@ def code(study: Study) -> str:
     )
 
 
+_version = functools.cache(importlib.metadata.version)  # it reads a file
 PYTHON_NAMES = {"split": "part", "learner": "learners", "kind": "kinds"}
 
 
@@ -308,4 +310,4 @@ def _python_options(study: Study) -> list[tuple[str, Any]]:
 
 def versions() -> dict[str, str]:
     """Of Python and the libraries that decide the numbers."""
-    return {"python": platform.python_version(), **{name: version(name) for name in SHOWN_VERSIONS}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in SHOWN_VERSIONS}}
