@@ -152,16 +152,16 @@ def correlate_and_average(
 def _average_forward(
     windows: Windows, pool: Windows, activation: Layer, x: Array, weights: Array, bias: Array
 ) -> tuple[Array, tuple[Array, ...]]:
+    from heldout.neural.native.correlation import correlate, filled
+
     outputs = counts(windows, x.shape[1:-1])
 
     def by_kernel(x: Array, weights: Array, bias: Array) -> tuple[Array, Array]:
-        from heldout.neural.native.correlation import correlate
-
         return correlate(x, weights, zeros_before(windows), outputs, pool=_means(pool, activation), bias=bias)
 
     def by_layers(x: Array, weights: Array, bias: Array) -> tuple[Array, Array]:
         a, _ = activation.apply({}, {}, by_xla(windows, 1, x, weights) + bias)
-        return average_pool(pool, a), a
+        return average_pool(pool, a), jnp.pad(a, [(0, 0)] * 3 + [(0, filled(a.shape[-1]) - a.shape[-1])])
 
     mean, a = lax.platform_dependent(x, weights, bias, cpu=by_kernel, default=by_layers)
     return mean, (x, weights, a)
@@ -187,6 +187,7 @@ def _average_backward(
         return by_x, *weigh(x, delta, sizes(windows), zeros_before(windows), unpool=unpool)
 
     def by_layers(x: Array, weights: Array, a: Array, delta: Array) -> tuple[Array, Array, Array]:
+        a = a[..., : weights.shape[-1]]
         (shares,) = jax.linear_transpose(functools.partial(average_pool, pool), a)(delta)
         deltas = shares * SLOPES[type(activation)](a)
         by_x = spread(windows, 1, lengths, deltas, weights)

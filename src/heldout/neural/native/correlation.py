@@ -49,6 +49,7 @@ from heldout.neural.native.tiles import (
     SHORT,
     TALL,
     WIDE,
+    add_lanes,
     compiled_up,
     copy,
     multiply_tiles,
@@ -74,7 +75,7 @@ class Pool(NamedTuple):
 class Unpool(NamedTuple):
     """How pooled images are put back: their rows and columns before, how they were pooled, and what was kept of that.
 
-    Of maxima it is where each is in its own window, of means the activations.
+    Of maxima it is where each is in its own window, of means the activations, their channels filled up (`filled`).
     """
 
     shape: Pair
@@ -88,11 +89,11 @@ PARTIAL = 2**17  # numbers of a gradient's partial sums above which it has fewer
 # The form, the first operand of all: parts; threads there is room for; images, rows, columns and channels; rows and
 # columns of the kernel and its strides; zeros above and to the left; rows, columns and filters of the output; how what
 # is given was pooled, and how the output is, or was: kind, rows and columns of the windows, and the activation; rows
-# and columns of a tile; numbers of an image between its zeros, and of an output; the parts that are images (others add
-# up what those found).
+# and columns of a tile; numbers of an image between its zeros, of an output, and of a pixel; the parts that are images
+# (others add up what those found).
 PARTS, ROOM, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, STEP_DOWN, STEP_ACROSS, ABOVE, LEFT = range(12)
 OUT_HEIGHT, OUT_WIDTH, FILTERS, IN_KIND, IN_DOWN, IN_ACROSS, KIND, POOL_DOWN, POOL_ACROSS, ACTIVATION = range(12, 22)
-TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM, IMAGE_PARTS = range(22, 27)
+TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM, PIXEL_ROOM, IMAGE_PARTS = range(22, 28)
 PLAIN = Pool()
 NOTHING = np.zeros(0, np.float32)
 
@@ -118,14 +119,14 @@ def correlate(
     filters = weights.shape[3]
     n, shape, given, kept = _unpooled(x, unpool)
     form = _form((n, *shape, weights.shape[2]), weights.shape[:2], steps, before, out, filters, given, pool)
-    padded = _padded(filters)
+    padded = filled(filters)
     form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(out[1]), _columns_of_tile(filters)
     form[IMAGE_ROOM] = _image_room(form, up(out[1], int(form[TILE_ROWS])), form[CHANNELS])
     form[OUT_ROOM] = (out[0] * out[1] + TALL) * padded
     pooled = (n, out[0] // pool.size[0], out[1] // pool.size[1], filters)
     z, found, _ = jax.ffi.ffi_call(
         "heldout_correlate",
-        (numbers(*pooled), _kept_of(pool, pooled, (n, *out, filters)), _room(form)),
+        (numbers(*pooled), _kept_of(pool, pooled, (n, *out, padded)), _room(form)),
         vmap_method="sequential",
     )(form, x, _panels(weights), kept, _zeros_behind(NOTHING if bias is None else bias, padded))
     return z, found
@@ -142,7 +143,7 @@ def weigh(
     register(heldout_weigh=_serve_weigh)
     (down, across), channels, filters = kernel, x.shape[3], delta.shape[3]
     _, out, pool, kept = _unpooled(delta, unpool)
-    padded, terms = _padded(filters), across * channels
+    padded, terms = filled(filters), across * channels
     tall = up(terms, _rows_of_tile(terms))
     form = _form(x.shape, kernel, steps, before, out, filters, PLAIN, pool, PARTIAL // (padded * down * tall))
     wide = _columns_of_tile(filters)
@@ -171,7 +172,7 @@ def spread(delta: Array, weights: Array, before: Pair, lengths: Pair, steps: Pai
     form = _form((n, *lengths, channels), weights.shape[:2], steps, before, tuple(out), filters, PLAIN, PLAIN)
     form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(out[1]), _columns_of_tile(channels)
     wide = up(out[1], int(form[TILE_ROWS]))
-    form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, wide, _padded(channels)), out[0] * wide * filters
+    form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, wide, filled(channels)), out[0] * wide * filters
     panels = _panels(weights.swapaxes(2, 3).reshape(1, -1, filters, channels))
     x, _ = jax.ffi.ffi_call("heldout_spread", (numbers(n, *lengths, channels), _room(form)), vmap_method="sequential")(
         form, delta, panels
@@ -207,9 +208,9 @@ def _form(
     """The form but for tiles and room."""
     parts = min(max(most, LEAST_PARTS), MOST_PARTS, images[0])
     room = min(os.cpu_count() or 1, parts)
-    activation = given.activation or pool.activation
+    activation, pixel = given.activation or pool.activation, filled(max(images[3], filters))
     form = [parts, room, *images, *kernel, *steps, *before, *out, filters, given.kind, *given.size, pool.kind]
-    return np.array([*form, *pool.size, activation, 0, 0, 0, 0, parts], np.int32)
+    return np.array([*form, *pool.size, activation, 0, 0, 0, 0, pixel, parts], np.int32)
 
 
 def _rows_of_tile(count: int) -> int:
@@ -221,7 +222,8 @@ def _columns_of_tile(filters: int) -> int:
     return WIDE if up(filters, LANES) % WIDE == 0 else LANES
 
 
-def _padded(filters: int) -> int:
+def filled(filters: int) -> int:
+    """So many filters with those that fill up the last registers of a tile."""
     return up(filters, LANES)
 
 
@@ -233,7 +235,7 @@ def _zeros_behind(values: Any, length: int) -> Array:
 def _panels(weights: Array) -> Array:
     """Weights (h, w, C, F) in panels of a tile's columns."""
     down, across, channels, filters = weights.shape
-    wide = _zeros_behind(weights, _padded(filters))
+    wide = _zeros_behind(weights, filled(filters))
     return wide.reshape(down, across * channels, -1, _columns_of_tile(filters)).transpose(2, 0, 1, 3)
 
 
@@ -247,7 +249,7 @@ def _image_room(form: Any, width: int, channels: int) -> int:
 
 def _room(form: Any) -> jax.ShapeDtypeStruct:
     """What each thread needs of its own."""
-    return numbers(form[ROOM], form[IMAGE_ROOM] + form[OUT_ROOM])
+    return numbers(form[ROOM], form[IMAGE_ROOM] + form[OUT_ROOM] + form[PIXEL_ROOM])
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -277,16 +279,28 @@ def _seen_of(form: int) -> tuple[int, int]:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _own_of(form: int, thread: int, address: int) -> tuple[Any, Any]:
-    """A thread's room for an image between its zeros, and for an output."""
+def _own_of(form: int, thread: int, address: int) -> tuple[Any, Any, Any]:
+    """A thread's room for an image between its zeros, for an output, and for a pixel."""
     image, out = whole_at(form, IMAGE_ROOM), whole_at(form, OUT_ROOM)
-    own = numbers_at(address + 4 * thread * (image + out), image + out)
-    return own[:image], own[image:]
+    size = image + out + whole_at(form, PIXEL_ROOM)
+    own = numbers_at(address + 4 * thread * size, size)
+    own[:] = np.float32(0.0)
+    return own[:image], own[image : image + out], own[image + out :]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _put(
-    x: Any, kept: int, image: int, shape: Any, seen: Any, form: int, first: int, out: Any, row: int, stride: int
+    x: Any,
+    kept: int,
+    image: int,
+    shape: Any,
+    seen: Any,
+    form: int,
+    first: int,
+    pixel: Any,
+    out: Any,
+    row: int,
+    stride: int,
 ) -> None:
     """Place an image, or what stands for it; `first` is where the form says how it was pooled."""
     kind, pool = whole_at(form, first), (whole_at(form, first + 1), whole_at(form, first + 2))
@@ -296,8 +310,9 @@ def _put(
     elif kind == MAX:
         place_maxima(x, bytes_at(kept, count * shape[2]), image, shape, pool, out, row, stride)
     else:
-        activations = numbers_at(kept, count * shape[2])
-        place_shares(x, activations, whole_at(form, ACTIVATION), image, shape, pool, out, row, stride)
+        padded, activation = compiled_up(shape[2], LANES), whole_at(form, ACTIVATION)
+        activations = numbers_at(kept, count * padded)
+        place_shares(x, activations, padded, activation, image, shape, pool, pixel, out, row, stride)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -319,12 +334,11 @@ def _correlate_part(part: int, thread: int, addresses: int) -> None:
     )
     results = images * (height // pool[0]) * (width // pool[1]) * filters
     z, kept = numbers_at(load_word(addresses + 40), results), load_word(addresses + 48)
-    between, found = _own_of(form, thread, load_word(addresses + 56))
-    between[:] = np.float32(0.0)
+    between, found, pixel = _own_of(form, thread, load_word(addresses + 56))
     origin = between[(whole_at(form, ABOVE) * row + whole_at(form, LEFT)) * channels :]
     first, last = _images_of(form, part)
     for image in range(first, last):
-        _put(x, load_word(addresses + 24), image, shape, seen, form, IN_KIND, origin, row, channels)
+        _put(x, load_word(addresses + 24), image, shape, seen, form, IN_KIND, pixel, origin, row, channels)
         for panel in range(0, padded, wide):
             for i in range(height):
                 for j in range(0, width, tall):
@@ -340,8 +354,9 @@ def _correlate_part(part: int, thread: int, addresses: int) -> None:
             pool_maxima(found, padded, shaped, pool, image, z, bytes_at(kept, results))
         else:
             activate(found, height * width, padded, bias, activation)
+            size = height * width * padded
+            copy(found, numbers_at(kept + 4 * image * size, size), size)
             pool_means(found, padded, shaped, pool, image, z)
-            take(found, padded, shaped, image, numbers_at(kept, images * height * width * filters))
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -361,15 +376,13 @@ def _weigh_part(part: int, thread: int, addresses: int) -> None:
     delta = numbers_at(load_word(addresses + 16), images * (height // pool[0]) * (width // pool[1]) * filters)
     size = padded * down * terms
     panels = numbers_at(load_word(addresses + 48) + 4 * part * size, size)
-    between, deltas = _own_of(form, thread, load_word(addresses + 56))
-    between[:] = np.float32(0.0)
-    deltas[:] = np.float32(0.0)
+    between, deltas, pixel = _own_of(form, thread, load_word(addresses + 56))
     origin = between[(whole_at(form, ABOVE) * row + whole_at(form, LEFT)) * channels :]
     shaped = height, width, filters
     first, last = _images_of(form, part)
     for image in range(first, last):
         place(x, image, shape, seen, origin, row, channels)
-        _put(delta, load_word(addresses + 24), image, shaped, (height, width), form, KIND, deltas, width, padded)
+        _put(delta, load_word(addresses + 24), image, shaped, (height, width), form, KIND, pixel, deltas, width, padded)
         for panel in range(0, padded, wide):
             for i in range(down):
                 for term in range(0, terms, tall):
@@ -422,8 +435,7 @@ def _spread_part(part: int, thread: int, addresses: int) -> None:
     delta = numbers_at(load_word(addresses + 8), images * height * width * filters)
     weights = numbers_at(load_word(addresses + 16), padded * down * across * filters)
     x = numbers_at(load_word(addresses + 24), images * shape[0] * shape[1] * channels)
-    between, deltas = _own_of(form, thread, load_word(addresses + 32))
-    deltas[:] = np.float32(0.0)  # what fills up a row of tiles stays 0
+    between, deltas, _ = _own_of(form, thread, load_word(addresses + 32))  # what fills up a row of tiles stays 0
     first, last = _images_of(form, part)
     for image in range(first, last):
         between[:] = np.float32(0.0)
@@ -452,9 +464,8 @@ def _spread_part(part: int, thread: int, addresses: int) -> None:
 def _add_pixels(deltas: Any, pixels: int, sums: Any) -> None:
     """The sum over so many pixels of as many numbers as there are sums, added to them."""
     for pixel in range(pixels):
-        here = deltas[pixel * len(sums) :]
-        for f in range(len(sums)):
-            sums[f] += here[f]
+        for lane in range(0, len(sums), LANES):
+            add_lanes(sums, lane, deltas, pixel * len(sums) + lane)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]

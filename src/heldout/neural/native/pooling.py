@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from heldout.neural.native.functions import sigmoid, tanh
-from heldout.neural.native.tiles import COMPILED, copy
+from heldout.neural.native.tiles import COMPILED, LANES, add_lanes, copy, multiply_slopes
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -61,26 +61,34 @@ def place_maxima(
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def place_shares(
-    x: Numbers, kept: Numbers, activation: int, image: int, shape: Three, pool: Pair, out: Numbers, across: int,
-    stride: int,
+    x: Numbers, kept: Numbers, kept_stride: int, activation: int, image: int, shape: Three, pool: Pair, shares: Numbers,
+    out: Numbers, across: int, stride: int,
 ) -> None:  # fmt: skip
     """Share the gradient by a pooled image out among its pixels, times the activation's derivative.
 
-    That is a function of the activations `kept`: [a > 0], 1 - a² or a - a².
+    That is a function of the activations `kept`: [a > 0], 1 - a² or a - a². There is room in `shares` for those of a
+    window: zeros behind its channels.
     """
     height, width, channels = shape
     down, beside = pool
     one, linear = (ZERO, ONE) if activation == SIGMOID else (ONE, ZERO)
-    square, least = (ZERO, ZERO) if activation == RELU else (ONE, np.float32(-np.inf))
+    square, least = (ZERO, ZERO) if activation == RELU else (-ONE, np.float32(-np.inf))
     share = ONE / np.float32(down * beside)
-    for row in range(height // down * down):
-        for column in range(width // beside * beside):
-            at = ((image * (height // down) + row // down) * (width // beside) + column // beside) * channels
-            given, own = x[at:], kept[((image * height + row) * width + column) * channels :]
-            into = out[(row * across + column) * stride :][:channels]
-            for j in range(len(into)):
-                slope = one + own[j] * (linear - own[j] * square)
-                into[j] = ZERO if own[j] <= least else share * given[j] * slope
+    for row in range(height // down):
+        for column in range(width // beside):
+            given = x[((image * (height // down) + row) * (width // beside) + column) * channels :]
+            for j in range(channels):
+                shares[j] = share * given[j]
+            for k in range(down * beside):
+                i, j = row * down + k // beside, column * beside + k % beside
+                own, into = ((image * height + i) * width + j) * kept_stride, (i * across + j) * stride
+                for lane in range(0, stride - LANES + 1, LANES):
+                    multiply_slopes(
+                        out, into + lane, shares[lane:], kept, own + lane, least, one, linear, square
+                    )  # fmt: skip
+                for f in range(stride // LANES * LANES, stride):
+                    a = kept[own + f]
+                    out[into + f] = ZERO if a <= least else shares[f] * (one + a * (linear + a * square))
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -123,31 +131,29 @@ def pool_maxima(
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def pool_means(found: Numbers, stride: int, shape: Three, pool: Pair, image: int, z: Numbers) -> None:
-    """The mean of each window of an image."""
+    """The mean of each window of an image, which is lost: its pixels are added up in their first."""
     height, width, filters = shape
     down, beside = pool
     share = ONE / np.float32(down * beside)
     for row in range(height // down):
         for column in range(width // beside):
-            mean = z[((image * (height // down) + row) * (width // beside) + column) * filters :][:filters]
-            for k in range(down * beside):
+            corner = (row * down * width + column * beside) * stride
+            for k in range(1, down * beside):
                 pixel = (row * down + k // beside) * width + column * beside + k % beside
-                here = found[pixel * stride :]
-                if k == 0:
-                    for f in range(len(mean)):
-                        mean[f] = share * here[f]
-                else:
-                    for f in range(len(mean)):
-                        mean[f] += share * here[f]
+                for lane in range(0, stride, LANES):
+                    add_lanes(found, corner + lane, found, pixel * stride + lane)
+            mean = found[corner:]
+            out = z[((image * (height // down) + row) * (width // beside) + column) * filters :][:filters]
+            for f in range(len(out)):
+                out[f] = share * mean[f]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def activate(found: Numbers, pixels: int, stride: int, bias: Numbers, activation: int) -> None:
     """a = σ(z + b) in place, for so many pixels; there is a number of `bias` for each of a pixel's."""
     for pixel in range(pixels):
-        here = found[pixel * stride :][:stride]
-        for f in range(len(here)):
-            here[f] += bias[f]
+        for lane in range(0, stride, LANES):
+            add_lanes(found, pixel * stride + lane, bias, lane)
     numbers = found[: pixels * stride]
     if activation == RELU:
         for k in range(len(numbers)):
