@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.stats import binomtest
 from sklearn.base import clone
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.model_selection import StratifiedKFold
@@ -239,6 +240,77 @@ def adult(sets: int) -> None:
             )
 
 
+def preselected(sets: int) -> None:
+    """ESL 7.10.2 by `diagnose`: the columns with the table that they were chosen from, and a pipeline that chooses."""
+    outside, again, inside = [], [], []
+    called = covered = whole = fair = 0
+    options = {"criterion": "accuracy", "quick": True}
+    for turn in range(sets):
+        rng = np.random.default_rng([turn, 2])
+        X, y = rng.normal(size=(50, 5000)), np.arange(50) % 2
+        best = SelectKBest(f_classif, k=100).fit(X, y).get_support()
+        found = diagnose(KNeighborsClassifier(1), X[:, best], y, chosen_from=X, seed=turn, **options)
+        outside.append(_of_validation(found)["learner"])
+        told = [item for item in found.findings if item.code == "H511"]
+        called += bool(told)
+        if told:
+            score = told[0].evidence["chosen_on_train"]
+            again.append(score.value)
+            covered += score.low <= 0.5 <= score.high
+        model = make_pipeline(SelectKBest(f_classif, k=100), KNeighborsClassifier(1))
+        found = diagnose(model, X, y, seed=turn, **options)
+        inside.append(_of_validation(found)["learner"])
+        whole += _of_validation(found)["covers"]
+        fair += selected_elsewhere(turn)
+    print(
+        f"ESL 7.10.2, diagnose: chosen on all rows {1 - np.mean(outside):.1%} error is reported; the choice is called "
+        f"in {share(called, sets)}, and chosen again on train it is {1 - np.mean(again):.1%}, whose interval covers "
+        f"50% in {share(covered, len(again))}; a pipeline {1 - np.mean(inside):.1%}, covers in {share(whole, sets)}; "
+        f"columns chosen on other rows, with 20 that count: called in {share(fair, sets)}",
+        flush=True,
+    )
+
+
+def _of_validation(found: Any) -> dict[str, Any]:
+    """The accuracy on validation, and whether its interval (Wilson's) covers 50%."""
+    told = next(item for item in found.findings if item.code in ("H101", "H102") and "learner" in item.evidence)
+    right = round(told.evidence["learner"] * found.n_validation)
+    ends = binomtest(right, found.n_validation).proportion_ci(0.95, "wilson")
+    return {"learner": told.evidence["learner"], "covers": ends.low <= 0.5 <= ends.high}
+
+
+def selected_elsewhere(turn: int) -> bool:
+    """Sixty of 2,000 columns, chosen by 120 rows that are not diagnosed; twenty count. Is a leak called?"""
+    rng = np.random.default_rng([turn, 4])
+    X = rng.normal(size=(240, 2000))
+    y = (X[:, :20].sum(axis=1) / 2 + rng.logistic(size=240) > 0).astype(int)
+    best = SelectKBest(f_classif, k=60).fit(X[:120], y[:120]).get_support()
+    options = {"criterion": "accuracy", "quick": True, "seed": turn}
+    found = diagnose(KNeighborsClassifier(15), X[120:, best], y[120:], chosen_from=X[120:], **options)
+    return any(item.code == "H511" for item in found.findings)
+
+
+def duplicates(sets: int) -> None:
+    """Like the tables of wine quality: grades, and a fifth of the rows twice, dealt out one by one."""
+    called, told, truth = 0, [], []
+    for seed in range(sets):
+        frame = leaks_of.graded(seed)
+        with tempfile.TemporaryDirectory() as folder:
+            options = {"part": "part", "criterion": "accuracy", "learners": ["RandomForestClassifier"]}
+            study = Study(frame, "grade", ledger=Path(folder) / "l.sqlite", seed=seed, **options).fit()
+        found = [item.evidence for item in study.findings if item.code == "H501"]
+        called += bool(found)
+        told += [[item["with"]["value"], item["without"]["value"], item["rows"] / item["looked_at"]] for item in found]
+        held = leaks_of.fresh(seed)
+        truth.append(float(np.mean(study.model.predict(held) == held["grade"].to_numpy())))
+    whole, without, rows = np.mean(told, axis=0)
+    print(
+        f"duplicates: called in {share(called, sets)}; {rows:.1%} of validation are twins; a forest's accuracy with "
+        f"them {whole:.3f}, without {without:.3f}, on rows that were never there {np.mean(truth):.3f}",
+        flush=True,
+    )
+
+
 # Leaks ------------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +341,8 @@ CASES: dict[str, tuple[Callable[[int], None], int]] = {
     **{f"planted-{name}": (lambda sets, name=name: planted(name, sets), 50) for name in PLANTED},
     "esl": (esl, 50),
     "nadeau-bengio": (nadeau_bengio, 1000),
+    "preselected": (preselected, 50),
+    "duplicates": (duplicates, 20),
     "leaks": (lambda sets: leaks(leaks_of.planted, sets), 2),
     "clean": (lambda sets: leaks(leaks_of.clean, sets), 2),
     "adult": (adult, 1),

@@ -204,6 +204,27 @@ def per_unit(frame: pl.DataFrame, target: str, column: str) -> pl.DataFrame:
     return frame.with_columns(rate=pl.col(target) / pl.col(column))
 
 
+def graded(seed: int) -> pl.DataFrame:
+    """Prices as grades from 3 to 8, a fifth of the rows twice, a random split that comes with them."""
+    frame = grades().sample(1500, seed=seed)
+    rng = np.random.default_rng(seed)
+    return with_parts(pl.concat([frame, frame.sample(fraction=0.2, seed=seed)]), rng)
+
+
+def fresh(seed: int) -> pl.DataFrame:
+    """Rows that `graded` does not have."""
+    return grades().join(
+        graded(seed).drop("part", "grade"), on=grades().drop("grade").columns, how="anti", nulls_equal=True
+    )
+
+
+@cache
+def grades() -> pl.DataFrame:
+    frame = load("california_housing/housing.csv.gz").drop("ocean_proximity").drop_nulls()
+    grade = pl.col("median_house_value").qcut(6, labels=[str(k) for k in range(3, 9)]).cast(pl.String)
+    return frame.with_columns(grade=grade).drop("median_house_value")
+
+
 PARTS = {"part": "part"}
 VALUE, INCOME, PRICE = "median_house_value", "income", "Sale_Price"
 

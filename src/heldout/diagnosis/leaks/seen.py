@@ -25,7 +25,7 @@ from heldout.words import joined
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 MOST_ROWS = 20_000  # that the columns are looked at in
-MOST_NUMBERS = 10**6  # of rows that are no table of a study: more columns than this allows are not looked at
+MOST_COLUMNS = 2_000  # of rows without a study: each is read and encoded
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -71,8 +71,14 @@ class Seen:
     def of_rows(
         cls, rows: tuple[Rows, Rows], *, given: bool, chosen_from: tuple[Array, Array] | None = None
     ) -> Seen | None:
-        """Rows as people hand them over; None where they are no table, or one too wide to look at."""
-        if len(getattr(rows[0].X, "shape", ())) != 2 or rows[0].X.shape[1] * len(rows[0].y) > MOST_NUMBERS:
+        """Rows as people hand them over; None where they are no table, or one of more than MOST_COLUMNS columns.
+
+        Raises InputError where that leaves nothing to ask of `chosen_from`.
+        """
+        shape = getattr(rows[0].X, "shape", ())
+        if len(shape) != 2 or shape[1] > MOST_COLUMNS:
+            if chosen_from is not None:
+                raise InputError(f"With chosen_from, X has {MOST_COLUMNS:,} columns or fewer; it has {shape[1]:,}.")
             return None
         try:
             train = read(rows[0].X)
