@@ -61,11 +61,11 @@ class Calibrated(Check):
             best = max((item for item in tried if item.p <= 0.05), key=lambda item: item.difference.value)
             gain = best.difference.score()
             message = (
-                f"{_off(found)} Calibrated by {known.calibrator}, its log loss on validation is better by "
+                f"{_off(found)} Calibrated by {known.calibrator}, the log loss on validation is better by "
                 f"{number(gain.value)} ({percent(gain.level)} interval {interval(gain.to_json())}, "
-                f"{p_said(best.p)}), and the error {number(known.calibrated.ece)}: fitted to nine tenths of the rows "
-                "and judged by the rest, in turn. The model gives calibrated probabilities; its labels stay as they "
-                "are."
+                f"{p_said(best.p)}), and they are off by {number(known.calibrated.ece)}: fitted to nine tenths of the "
+                "rows and judged by the rest, in turn. The model gives calibrated probabilities; its labels stay as "
+                "they are."
             )
             yield Finding(self.code, "Probabilities calibrated", "good", message, who, given)
             return
