@@ -135,7 +135,8 @@ class SequenceLearner(NeuralLearner):
     def _series(self, X: Array, reset: bool) -> Array:
         """The rows as series (n, T, C); those of one channel may come as (n, T)."""
         if reset:
-            self._read_as, self._truncated = None, 0
+            self._read_as: Tokens | None = None
+            self._truncated = 0
         elif self.tokens_ is not None:
             raise InputError(f"{type(self).__name__} was fitted to texts, and X holds none.")
         X = X[..., None] if X.ndim == 2 else X
