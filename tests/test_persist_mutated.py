@@ -96,6 +96,10 @@ MORE: dict[str, dict[str, Any]] = {
         for task, cell in (("Classifier", "gru"), ("Regressor", "lstm"))
     },
     **{
+        f"Transformer{task}": {"width": 4, "heads": 2, "hidden": 4, "max_iter": 2, "dropout": 0.1}
+        for task in ("Classifier", "Regressor")
+    },
+    **{
         f"{kind}{task}": {"n_estimators": 3}
         for kind in ("RandomSubspace", "Bagging")
         for task in ("Classifier", "Regressor")
@@ -106,7 +110,8 @@ MORE: dict[str, dict[str, Any]] = {
 @functools.cache
 def learner(name: str) -> Any:
     target = "price" if "regression" in LEARNERS[name].tasks else "sold"
-    X = encoder(target).transform(table().select(problem(target).features))
+    texts = name in ("BagOfWordsClassifier", "RecurrentClassifier")
+    X = table().frame["notes"] if texts else encoder(target).transform(table().select(problem(target).features))
     return resolve(name)(**MORE.get(name, {})).fit(X, problem(target).y(table()))
 
 
@@ -180,6 +185,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "PolynomialRegression": lambda: learner("PolynomialRegression"),
     "MarginClassifier": lambda: learner("MarginClassifier"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
+    "BagOfWordsClassifier": lambda: learner("BagOfWordsClassifier"),
+    "Bags": lambda: learner("BagOfWordsClassifier").bags_,
     "OneVsOneClassifier": lambda: learner("OneVsOneClassifier"),
     "OneVsRestClassifier": lambda: learner("OneVsRestClassifier"),
     "DecisionTreeRegressor": lambda: learner("DecisionTreeRegressor"),
@@ -198,6 +205,8 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "NeuralClassifier": lambda: learner("NeuralClassifier"),
     "RecurrentRegressor": lambda: learner("RecurrentRegressor"),
     "RecurrentClassifier": lambda: learner("RecurrentClassifier"),
+    "TransformerRegressor": lambda: learner("TransformerRegressor"),
+    "TransformerClassifier": lambda: learner("TransformerClassifier"),
     "ConvNetRegressor": lambda: learner("ConvNetRegressor"),
     "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,
@@ -219,6 +228,10 @@ def use(obj: Any) -> Any:
         return obj.predict_table(features)[0].to_dict(as_series=False)
     if hasattr(obj, "predict_rolling"):
         return obj.predict()
+    if hasattr(obj, "predict_proba") and getattr(obj, "reads_texts_", False):
+        return obj.predict_proba(features.frame["notes"])
+    if callable(obj):
+        return obj(["sunny, old", "é"]).toarray()
     if hasattr(obj, "predict"):
         if obj.n_features_in_ > 1000:  # a trivial answer may say that it was made for any number of columns
             return None

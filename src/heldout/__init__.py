@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from heldout.neural.backprop import backprop
     from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
     from heldout.neural.convolving import convolve, cross_correlate
+    from heldout.neural.encoders import TransformerClassifier, TransformerRegressor
     from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
     from heldout.neural.exchange.imported import from_torch, to_torch
     from heldout.neural.gradients import check_gradients
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from heldout.series.persistence import PersistenceRegressor
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
+    from heldout.texts.learners import BagOfWordsClassifier
     from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
     from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -126,6 +128,7 @@ _PLACES = {
     "BaggingRegressor": "heldout.ensemble.estimators",
     "diversity_of": "heldout.ensemble.diversity",
     "curse_of_dimensionality": "heldout.neighbors.curse",
+    "BagOfWordsClassifier": "heldout.texts.learners",
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
     "compare_reductions": "heldout.multiclass.comparison",
@@ -135,6 +138,8 @@ _PLACES = {
     "NeuralRegressor": "heldout.neural.estimators",
     "ConvNetClassifier": "heldout.neural.convnets",
     "ConvNetRegressor": "heldout.neural.convnets",
+    "TransformerClassifier": "heldout.neural.encoders",
+    "TransformerRegressor": "heldout.neural.encoders",
     "RecurrentClassifier": "heldout.neural.series",
     "RecurrentRegressor": "heldout.neural.series",
     "TransformerLanguageModel": "heldout.neural.language",
@@ -180,6 +185,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "BagOfWordsClassifier",
     "BaggingClassifier",
     "BaggingRegressor",
     "BaselineClassifier",
@@ -233,7 +239,9 @@ __all__ = [
     "Study",
     "Table",
     "Thresholdout",
+    "TransformerClassifier",
     "TransformerLanguageModel",
+    "TransformerRegressor",
     "assumptions",
     "attention_maps",
     "augmented",

@@ -15,6 +15,7 @@ from heldout import metrics
 from heldout.candidates import Candidate
 from heldout.certainty.thresholdout import Thresholdout, guarded
 from heldout.data.encode import Encoder
+from heldout.data.table import Column, Table
 from heldout.errors import HeldoutError
 from heldout.intervals import Replicates, Sample, Score, replicate
 from heldout.memory import physical_memory
@@ -55,6 +56,8 @@ class Rows:
             return self.X
         if candidate.raw:
             return as_pandas(self.part.table, problem)
+        if takes(candidate.estimator, "texts") and problem.text is not None:
+            return texts_in(self.part.table, problem.text)
         return taken_by(candidate.estimator, self.X, self.encoder)
 
     @property
@@ -118,10 +121,16 @@ def too_large(candidate: Candidate, rows: Rows) -> str:
     )
 
 
-def takes_images(estimator: Any) -> bool:
-    """Whether it takes images in their shape (n, height, width, channels), and not as columns of pixels."""
+def takes(estimator: Any, form: str) -> bool:
+    """Whether it takes rows of this form as they are: images in their shape, and not as columns of pixels; texts."""
     entry = entry_of(estimator)
-    return entry is not None and entry.takes == "images"
+    return entry is not None and form in entry.takes
+
+
+def texts_in(table: Table, column: Column) -> list[str]:
+    """The texts of a column, a missing one as none at all."""
+    found: list[str] = table.frame[column.name].fill_null("").to_list()
+    return found
 
 
 def taken_by(estimator: Any, X: Array, encoder: Encoder) -> Array:
@@ -134,11 +143,10 @@ def taken_by(estimator: Any, X: Array, encoder: Encoder) -> Array:
     """
     entry = entry_of(estimator)
     if encoder.series_ is not None:
-        of_series = entry is not None and entry.takes == "series"
-        return encoder.series_.as_series(X) if of_series else encoder.series_.as_matrix(X)
+        return encoder.series_.as_series(X) if takes(estimator, "series") else encoder.series_.as_matrix(X)
     if encoder.image_shape_ is None:
         return X
-    if takes_images(estimator):
+    if takes(estimator, "images"):
         return X.reshape(len(X), *encoder.image_shape_)
     streams = entry is not None and entry.streams
     return X if streams else X / np.float64(encoder.pixel_scale_)

@@ -17,7 +17,7 @@ from heldout.data.encode import Encoder
 from heldout.data.images.pixels import resized, taken
 from heldout.data.table import Table
 from heldout.errors import InputError
-from heldout.fitting import Fitted, predict, taken_by, takes_images
+from heldout.fitting import Fitted, predict, taken_by, takes
 from heldout.metrics import Prediction
 from heldout.occlusion import occlusion_sensitivity
 from heldout.png import png
@@ -157,7 +157,7 @@ def _attention(
 
 def _activation_maps(estimator: Any, images: Array) -> Array | None:
     """Grad-CAM of a network of images (n, height, width); None for other learners."""
-    if not takes_images(estimator):
+    if not takes(estimator, "images"):
         return None
     from heldout.neural.pictures import grad_cam
 
@@ -190,7 +190,7 @@ def _heated(picture: Array, heat: Array) -> Array:
 
 def _augmented(problem: Problem, estimator: Any, train: Table) -> list[dict[str, Any]]:
     """A few training images as training sees them, the plain one first; nothing where they are not changed."""
-    if not takes_images(estimator):
+    if not takes(estimator, "images"):
         return []
     from heldout.neural.pictures import augmented
 
@@ -232,7 +232,7 @@ def first_weights(estimator: Any, shape: tuple[int, ...]) -> Array | None:
     if coefficients is not None:
         rows = np.atleast_2d(np.asarray(coefficients, dtype=np.float64))
         return rows.reshape(-1, *shape) if rows.shape[1] == size else None
-    if takes_images(estimator):
+    if takes(estimator, "images"):
         return _first_filters(estimator)
     layers = getattr(estimator, "params_", None)
     found = next((layer["weights"] for layer in layers.values() if "weights" in layer), None) if layers else None

@@ -15,7 +15,7 @@ from heldout.data.encode import Encoder
 from heldout.data.read import as_raw, conform, wanted_for
 from heldout.data.table import Column, Table
 from heldout.errors import InputError, WorkError
-from heldout.fitting import as_pandas, predict, taken_by
+from heldout.fitting import as_pandas, predict, taken_by, takes, texts_in
 from heldout.intervals import LEVEL
 from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
@@ -170,8 +170,11 @@ class Model:
         return replace(plain, probability=self.calibrator(plain.probability))
 
     def _says_plainly(self, table: Table) -> Prediction:
+        X: Any
         if self.raw:
             X = as_pandas(table, self.problem)
+        elif self.problem.text is not None and takes(self.estimator, "texts"):
+            X = texts_in(table, self.problem.text)
         else:
             matrix = self.encoder.transform(table.select(self.problem.features))
             X = taken_by(self.estimator, matrix, self.encoder)
@@ -220,15 +223,18 @@ class Model:
         series = self.encoder.series_
         if shape != self.encoder.image_shape_:
             state.fail("its encoder is made for other images")
-        if shape is not None and entry.takes == "images":
+        if shape is not None and "images" in entry.takes:
             if tuple(self.estimator.in_shape_) != shape:
                 state.fail("its learner is made for images of another shape")
-        elif series is not None and entry.takes == "series":
+        elif series is not None and "series" in entry.takes:
             if (
                 tuple(self.estimator.in_shape_)
                 != series.as_series(np.zeros((1, self.encoder.n_features_out_))).shape[1:]
             ):
                 state.fail("its learner is made for series of another shape")
+        elif "texts" in entry.takes and self.problem.text is not None:
+            if not self.estimator.reads_texts_:
+                state.fail("its learner is not made for texts")
         elif self.encoder.n_features_out_ != self.estimator.n_features_in_:
             state.fail("its encoder and its learner do not have the same number of columns")
         if self.problem.task not in entry.tasks:

@@ -18,6 +18,8 @@ WINDOWS = frozenset({"windows"})
 BUT_WINDOWS = EVERYWHERE - WINDOWS
 SERIES = frozenset({"series", "windows"})
 NEIGHBOURS = frozenset({"images", "series"})
+TEXTS = frozenset({"texts"})
+SEQUENCES = SERIES | TEXTS
 NOWHERE: frozenset[str] = frozenset()  # where it is not named
 
 
@@ -31,7 +33,7 @@ class Entry:
     module: str  # below heldout; the class is called as the entry
     baseline: bool = False
     tried: frozenset[str] = NOWHERE  # the forms of rows whose studies try it without being told (`Problem.form`)
-    takes: str = "matrix"  # or "images" (n, height, width, channels), "series" (n, steps, channels): in their shape
+    takes: frozenset[str] = NOWHERE  # the forms that it takes as they are; of the others it gets the encoder's matrix
 
     @property
     def path(self) -> str:
@@ -60,7 +62,7 @@ LEARNERS: dict[str, Entry] = {
             "series.persistence",
             baseline=True,
             tried=WINDOWS,
-            takes="series",
+            takes=SERIES,
         ),
         Entry(
             "LinearRegression",
@@ -70,7 +72,7 @@ LEARNERS: dict[str, Entry] = {
             tried=TABLES | WINDOWS,
         ),
         Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial"),
-        Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge", tried=EVERYWHERE),
+        Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge", tried=EVERYWHERE | TEXTS),
         Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.lasso", tried=TABLES),
         Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.lasso"),
         Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood.estimator"),
@@ -81,6 +83,14 @@ LEARNERS: dict[str, Entry] = {
             CLASSIFICATION,
             "linear.softmax.classifier",
             tried=EVERYWHERE,
+        ),
+        Entry(
+            "BagOfWordsClassifier",
+            "Bag of words (softmax)",
+            CLASSIFICATION,
+            "texts.learners",
+            tried=TEXTS,
+            takes=TEXTS,
         ),
         Entry("OneVsOneClassifier", "One-vs-one", CLASSIFICATION, "multiclass.one_vs_one"),
         Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest"),
@@ -98,21 +108,28 @@ LEARNERS: dict[str, Entry] = {
         ),
         Entry("MLPRegressor", "Multilayer perceptron", REGRESSION, "neural.estimators", tried=IMAGES),
         Entry("MLPClassifier", "Multilayer perceptron", CLASSIFICATION, "neural.estimators", tried=IMAGES),
-        Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", takes="images"),
-        Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", takes="images"),
-        Entry("ConvNetRegressor", "Convolutional network", REGRESSION, "neural.convnets", tried=IMAGES, takes="images"),
+        Entry("NeuralRegressor", "Neural network", REGRESSION, "neural.estimators", takes=IMAGES),
+        Entry("NeuralClassifier", "Neural network", CLASSIFICATION, "neural.estimators", takes=IMAGES),
+        Entry("ConvNetRegressor", "Convolutional network", REGRESSION, "neural.convnets", tried=IMAGES, takes=IMAGES),
         Entry(
             "ConvNetClassifier",
             "Convolutional network",
             CLASSIFICATION,
             "neural.convnets",
             tried=IMAGES,
-            takes="images",
+            takes=IMAGES,
         ),
-        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series", tried=SERIES, takes="series"),
+        Entry("RecurrentRegressor", "Recurrent network", REGRESSION, "neural.series", tried=SEQUENCES, takes=SEQUENCES),
         Entry(
-            "RecurrentClassifier", "Recurrent network", CLASSIFICATION, "neural.series", tried=SERIES, takes="series"
+            "RecurrentClassifier",
+            "Recurrent network",
+            CLASSIFICATION,
+            "neural.series",
+            tried=SEQUENCES,
+            takes=SEQUENCES,
         ),
+        Entry("TransformerRegressor", "Transformer", REGRESSION, "neural.encoders", tried=TEXTS, takes=SEQUENCES),
+        Entry("TransformerClassifier", "Transformer", CLASSIFICATION, "neural.encoders", tried=TEXTS, takes=SEQUENCES),
     )
 }
 

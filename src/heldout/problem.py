@@ -193,17 +193,25 @@ class Problem:
 
     @property
     def form(self) -> str:
-        """What its rows are: "table", "images", "series", or "windows" of a series to be forecast."""
+        """What its rows are: "table", "images", "series", "windows" of a series to be forecast, or "texts" alone."""
         if self.windows is not None:
             return "windows"
         if any(item.kind == "series" and item.name in self.features for item in self.columns):
             return "series"
-        return "table" if self.image is None else "images"
+        if self.image is not None:
+            return "images"
+        return "table" if self.text is None else "texts"
 
     @property
     def image(self) -> Column | None:
         """The column of images that learners see, or None where they see a table."""
         return next((item for item in self.columns if item.kind == "image" and item.name in self.features), None)
+
+    @property
+    def text(self) -> Column | None:
+        """The column of texts where learners see nothing else, or None."""
+        seen = [item for item in self.columns if item.name in self.features]
+        return seen[0] if len(seen) == 1 and seen[0].kind == "text" else None
 
     @property
     def paragraph(self) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -502,9 +501,8 @@ class NeuralLearner(Training, BaseEstimator):  # type: ignore[misc]
         choices.check_outputs(self.network_, self._in_shape, outputs, f"{outputs[0]} wanted")
         with choices.numbers(self.precision_, choices.device_of("cpu")):
             self.params_, self.state_ = weights_from_state(state, self.network_, self._in_shape, dtype)
-            jax.eval_shape(
-                lambda: self.network_.apply(self.params_, self.state_, jnp.zeros((1, *self._in_shape), dtype))
-            )
+            row = np.zeros((1, *self._in_shape), dtype)
+            jax.eval_shape(self.network_.apply, self.params_, self.state_, row)
         mean, scale = (state.array(name) for name in ("input_mean", "input_scale"))
         if mean.shape != scale.shape or mean.shape not in ((), self._in_shape) or not (scale > 0.0).all():
             state.fail("the scale of the inputs does not fit their shape, or is not above 0")

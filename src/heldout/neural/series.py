@@ -1,14 +1,11 @@
-"""Recurrent networks for series: one architecture, described by parameters, for classes and for numbers."""
+"""Recurrent networks for series and texts: one architecture, described by parameters, for classes and for numbers."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from heldout.errors import InputError, suggest
-from heldout.neural.convnets import batch_size
 from heldout.neural.layers import (
     GRU,
     LSTM,
@@ -22,22 +19,16 @@ from heldout.neural.layers import (
     Parallel,
     Sequential,
 )
-from heldout.neural.layers.base import shape_text
 from heldout.neural.layers.recurrent import Recurrent
-from heldout.neural.learner import NeuralLearner
 from heldout.neural.parameters import parameters
-from heldout.neural.schedules import Schedule
+from heldout.neural.sequences import SequenceLearner
 from heldout.neural.targets import NeuralClassification, NeuralRegression
 
 if TYPE_CHECKING:
     from heldout.persist import State
 
-Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-
 CELLS: dict[str, type[Recurrent]] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 POOLINGS = ("all", "last")
-LEAST_EPOCHS, MOST_EPOCHS = 12, 100
-ROOT_OF_ROWS = 1000.0  # epochs times the root of the number of rows
 
 
 def recurrent_network(
@@ -49,8 +40,9 @@ def recurrent_network(
     pooling: str = "all",
     dropout: float = 0.0,
     outputs: int | None = None,
+    beginning: Sequence[Layer] = (Masking(),),
 ) -> Sequential:
-    """Masking, recurrent layers, the mean and the largest number of their states (or the last state), a dense layer.
+    """What reads the rows, recurrent layers, mean and maximum of their states (or the last one), a dense layer.
 
     >>> recurrent_network(outputs=2).names
     ('masking_1', 'gru_1', 'parallel_1', 'dense_1')
@@ -59,106 +51,86 @@ def recurrent_network(
         raise InputError(f"There is no cell {cell!r}.{suggest(str(cell), CELLS)}")
     if pooling not in POOLINGS:
         raise InputError(f"There is no pooling {pooling!r}.{suggest(str(pooling), POOLINGS)}")
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0.0 <= dropout < 1.0:
-        raise InputError(f"dropout is {dropout!r} and must be 0 or more and below 1.")
-    rate, every = float(dropout), pooling == "all"
+    rate, every = dropout, pooling == "all"
     body = CELLS[cell](units, layers, bool(bidirectional), return_sequences=every, dropout=rate, variational=True)
     summary: list[Layer] = [Parallel(GlobalAveragePool(), GlobalMaxPool())] if every else []
     dropped: list[Layer] = [Dropout(rate)] if rate else []
-    return Sequential(Masking(), body, *summary, *dropped, Dense(outputs, initialization="xavier"))
-
-
-def epochs(n: int) -> int:
-    """How often the rows are gone through: the fewer, the more often.
-
-    >>> [epochs(n) for n in (40, 1_000, 100_000)]
-    [100, 32, 12]
-    """
-    return int(np.clip(round(ROOT_OF_ROWS / math.sqrt(n)), LEAST_EPOCHS, MOST_EPOCHS))
+    return Sequential(*beginning, body, *summary, *dropped, Dense(outputs, initialization="xavier"))
 
 
 @parameters
-class _Series(NeuralLearner):
-    """Rows as series, padding as NaN, and the recurrent network's parameters."""
+class _Recurrent(SequenceLearner):
+    """The recurrent network's parameters."""
 
     cell: str = "gru"
     units: int = 32
     layers: int = 1
     bidirectional: bool = True
     pooling: str = "all"
-    dropout: float = 0.0
-    clip_norm: float | None = 1.0
-    learning_rate: str | Schedule = "one_cycle"
+    dropout: float | str = "auto"
+    embedding: int = 64
     learning_rate_init: float = 1e-2
-    early_stopping: bool | str = False
-    precision: str = "single"
 
-    @property
-    def _padded(self) -> bool:
-        return True
-
-    def _door(self, X: Any, y: Any, sample_weight: Any, *, reset: bool = True) -> tuple[Array, Any, Array]:
-        X, y, weights = super()._door(X, y, sample_weight, reset=reset)
-        return self._series(X, reset), y, weights
-
-    def _rows_in(self, X: Any) -> Array:
-        return self._series(super()._rows_in(X), reset=False)
-
-    def _series(self, X: Array, reset: bool) -> Array:
-        """The rows as series (n, T, C); those of one channel may come as (n, T)."""
-        X = X[..., None] if X.ndim == 2 else X
-        if X.ndim != 3:
-            raise InputError(f"X has the shape {X.shape} and must be series (n, steps) or (n, steps, channels).")
-        if not reset and X.shape[1:] != self._in_shape:
-            raise InputError(f"Series are {shape_text(X.shape[1:])} and must be {shape_text(self._in_shape)}.")
-        return X
+    def _width(self) -> int:
+        return int(self.embedding)
 
     def _architecture(self) -> Sequential:
-        return recurrent_network(**{name: getattr(self, name) for name in PARAMETERS})
-
-    def _auto(self, n: int) -> dict[str, Any]:
-        return {"max_iter": epochs(n), "n_iter_no_change": None, "batch_size": batch_size(n)}
+        return recurrent_network(
+            beginning=self._beginning(), dropout=self.dropout_, **{name: getattr(self, name) for name in PARAMETERS}
+        )
 
     def _architecture_to_state(self) -> dict[str, Any]:
         return {
+            **super()._architecture_to_state(),
+            "embedding": int(self.embedding),
             "cell": self.cell,
             "units": int(self.units),
             "layers": int(self.layers),
             "bidirectional": bool(self.bidirectional),
             "pooling": self.pooling,
-            "dropout": float(self.dropout),
         }
 
     @classmethod
     def _architecture_from_state(cls, state: State) -> dict[str, Any]:
-        dropout = state.number("dropout", low=0.0)
-        if dropout >= 1.0:
-            state.fail("'dropout' must be below 1")
         return {
+            **super()._architecture_from_state(state),
+            "embedding": state.integer("embedding", low=1, high=2**31),
             "cell": state.choice("cell", CELLS),
             "units": state.integer("units", low=1, high=2**31),
             "layers": state.integer("layers", low=1, high=10_000),
             "bidirectional": state.boolean("bidirectional"),
             "pooling": state.choice("pooling", POOLINGS),
-            "dropout": dropout,
         }
 
 
-PARAMETERS = ("cell", "units", "layers", "bidirectional", "pooling", "dropout")
+PARAMETERS = ("cell", "units", "layers", "bidirectional", "pooling")
 
 
 @parameters
-class RecurrentClassifier(_Series, NeuralClassification):
-    r"""A recurrent network for the classes of series: its states at all steps, or the last, become scores.
+class RecurrentClassifier(_Recurrent, NeuralClassification):
+    r"""A recurrent network for the classes of texts or series: its states at all steps, or the last, become scores.
 
     .. math:: h_t = \text{cell}(x_t, h_{t-1}), \qquad z = \Big[ \tfrac1T \sum_t h_t, \max_t h_t \Big] W + b, \qquad
         p(y = k \mid x) = \text{softmax}(z)_k
 
-    Rows are arrays (n, T) or (n, T, C). Series of several lengths are filled up with steps that are NaN throughout,
-    which change nothing. Each channel is standardised, over all steps.
+    Rows are texts (a list, an array, a column of a frame), or series: arrays (n, T) or (n, T, C). A text is read token
+    by token, each being a row of weights x_t. Series of several lengths are filled up with steps that are NaN
+    throughout, which change nothing; each channel is standardised, over all steps.
 
     Parameters
     ----------
+    tokens : {"words", "characters", "bytes"}, default "words"
+        What a text is read as: words in small letters and marks, characters, or the bytes of UTF-8. They are learned
+        from the training texts; what is not among them is read as one token that stands for all unknown ones.
+    vocabulary : int above 0, default 20,000
+        At most so many tokens, the most frequent.
+    least : int above 0, default 2
+        How often a token must be there.
+    max_tokens : int above 0, or "auto", default "auto"
+        Of a text only the first so many tokens are read; `truncated_` tells how many texts that cuts. "auto": as many
+        as 99 of 100 training texts have at most, up to 256.
+    embedding : int above 0, default 64
+        Numbers that stand for a token.
     cell : {"gru", "lstm", "rnn"}, default "gru"
     units : int above 0, default 32
         Numbers of a state.
@@ -167,8 +139,9 @@ class RecurrentClassifier(_Series, NeuralClassification):
         Read the series from its end as well.
     pooling : {"all", "last"}, default "all"
         What the last layer sees: mean and maximum of all states, or the last state.
-    dropout : float, 0 or more and below 1, default 0.0
-        Between layers (the same numbers at all steps) and before the last layer.
+    dropout : float, 0 or more and below 1, or "auto", default "auto"
+        Of what stands for tokens, between layers (the same numbers at all steps) and before the last layer. "auto": 0.5
+        for texts, 0 for series.
     clip_norm : float above 0, or None, default 1.0
     batch_size : int above 0, or "auto", default "auto"
         "auto": about the root of the number of rows, from 16 to 128.
@@ -187,12 +160,15 @@ class RecurrentClassifier(_Series, NeuralClassification):
     ----------
     network_ : Sequential, the whole network
     params_ : nested dict of arrays, by the names of the layers
+    tokens_ : what texts are read as, with `encode` and `decode`; None for series
+    truncated_ : int, training texts of which the end is not read
+    dropout_ : float
     The others are those of `MLPClassifier`, without `coefs_` and `intercepts_`.
 
     Raises
     ------
-    InputError : a parameter is out of range, rows are no series or of another shape than at fit, or a step has some of
-        its numbers and lacks others.
+    InputError : a parameter is out of range, rows are neither texts nor series, or of another shape than at fit, or a
+        step has some of its numbers and lacks others.
     WorkError : the loss was not finite before an epoch was over.
 
     References
@@ -202,6 +178,7 @@ class RecurrentClassifier(_Series, NeuralClassification):
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(60, 10))
     >>> y = X.max(axis=1) > 1.5
@@ -212,8 +189,8 @@ class RecurrentClassifier(_Series, NeuralClassification):
 
 
 @parameters
-class RecurrentRegressor(_Series, NeuralRegression):
-    r"""A recurrent network for numbers that belong to series: `RecurrentClassifier` without softmax at the end.
+class RecurrentRegressor(_Recurrent, NeuralRegression):
+    r"""A recurrent network for numbers of texts or series: `RecurrentClassifier` without softmax at the end.
 
     The weights minimise the mean loss of the standardised target. All parameters but these are those of
     `RecurrentClassifier`.
@@ -238,6 +215,7 @@ class RecurrentRegressor(_Series, NeuralRegression):
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(80, 10))
     >>> model = RecurrentRegressor(units=16, max_iter=40).fit(X, X.max(axis=1))

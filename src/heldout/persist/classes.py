@@ -32,6 +32,7 @@ CLASSES: dict[str, str] = {
     "Words": "heldout.texts.tokens:Words",
     "TransformerLanguageModel": "heldout.neural.language:TransformerLanguageModel",
     "RecurrentLanguageModel": "heldout.neural.language:RecurrentLanguageModel",
+    "Bags": "heldout.texts.bags:Bags",
     "Checkpoint": "heldout.neural.checkpoint:Checkpoint",
     **{entry.name: entry.path for entry in LEARNERS.values()},
 }

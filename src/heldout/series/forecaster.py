@@ -268,7 +268,7 @@ def _start(estimator: Any) -> Any:
 
 def _takes_series(estimator: Any) -> bool:
     entry = None if estimator is None else entry_of(estimator)
-    return entry is not None and entry.takes == "series"
+    return entry is not None and "series" in entry.takes
 
 
 def _series(y: ArrayLike) -> Array:

@@ -1,0 +1,108 @@
+"""Learners of texts: bags of words beside scikit-learn's, networks on tokens, what is refused, files, and a study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from heldout import BagOfWordsClassifier, RecurrentClassifier, TransformerClassifier, TransformerRegressor, persist
+from heldout.errors import InputError
+from heldout.texts.bags import Bags
+
+ORDER = ["the dog bites the man", "the man bites the dog"]
+TOKEN = r"\w+(?:'\w+)*|[^\w\s]"
+
+
+def messages(n: int = 60, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Short texts, and a label that one of their words gives away."""
+    rng = np.random.default_rng(seed)
+    filler = ["so", "it", "goes", "on", "and", "the", "rain", "falls", "again", "here"]
+    y = rng.random(n) < 0.5
+    texts = [" ".join([*rng.choice(filler, rng.integers(2, 8)), "prize" if spam else "Rome"]) for spam in y]
+    return [" ".join(rng.permutation(text.split())) for text in texts], np.where(y, "spam", "ham")
+
+
+def test_bags_are_those_of_scikit_learn() -> None:
+    texts = ["A cat, the dog's cat", "dogs!! a", "", "cat a", *messages()[0]]
+    for words, least, lower in ((1, 1, True), (2, 2, False), (3, 1, True)):
+        bags = Bags.learn(texts, words=words, least=least, lower=lower)
+        given = {"ngram_range": (1, words), "min_df": least, "lowercase": lower, "sublinear_tf": True}
+        expected = TfidfVectorizer(token_pattern=TOKEN, **given).fit(texts)
+        assert bags.terms == list(expected.get_feature_names_out())
+        new = [*texts, "cat dog unheard", "  "]
+        np.testing.assert_allclose(bags(new).toarray(), expected.transform(new).toarray(), atol=1e-15)
+
+
+def test_bag_of_words_is_softmax_on_bags() -> None:
+    texts, y = messages()
+    model = BagOfWordsClassifier(C=3.0).fit(texts, y)
+    bags = TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True)
+    peer = LogisticRegression(C=3.0, tol=1e-10, max_iter=10_000).fit(bags.fit_transform(texts), y)
+    np.testing.assert_allclose(model.predict_proba(texts), peer.predict_proba(bags.transform(texts)), atol=1e-5)
+    assert model.telling(1) == {"ham": ["rome"], "spam": ["prize"]}
+    for given in (np.array(texts), np.array(texts)[:, None], pd.Series(texts), pl.DataFrame({"text": texts})):
+        assert (model.predict(given) == model.predict(texts)).all()
+    again = persist.loads(persist.dumps(model), source="file", expected=BagOfWordsClassifier)
+    np.testing.assert_array_equal(again.predict_proba(texts), model.predict_proba(texts))
+
+
+@pytest.mark.parametrize(
+    ("X", "said"),
+    [
+        ([[1.0], [2.0]], "reads texts"),
+        ("free prize", "a list of texts"),
+        (["a cat", None], "Row 1 of X"),
+        (["", " "], "no words"),
+    ],
+)
+def test_what_is_no_text_is_refused(X: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        BagOfWordsClassifier().fit(X, ["ham", "spam"])
+
+
+SMALL = {
+    RecurrentClassifier: {"units": 8, "embedding": 8, "learning_rate_init": 0.02, "dropout": 0.1},
+    TransformerClassifier: {"width": 8, "heads": 2, "hidden": 8, "learning_rate_init": 0.02, "dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_networks_read_texts(kind: Any) -> None:
+    texts, y = messages()
+    model = kind(max_iter=15, least=1, max_tokens=5, **SMALL[kind]).fit(texts, y)
+    whole = [text for text in texts if len(text.split()) <= 5]
+    assert (model.predict(whole) == [["ham", "spam"]["prize" in text] for text in whole]).all()
+    assert model.reads_texts_ and model.in_shape_ == (5,) and model.truncated_ == len(texts) - len(whole)
+    cut = [" ".join(text.split()[:5]) for text in texts]
+    longer = [*texts, "", "never heard", " ".join(["so"] * 400)]  # nothing, unknown words, more than is read
+    chances = model.predict_proba(longer)
+    assert np.isfinite(chances).all()
+    np.testing.assert_array_equal(chances[: len(texts)], model.predict_proba([*cut, "", "a", "b"])[: len(texts)])
+    again = persist.loads(persist.dumps(model), source="file", expected=kind)
+    np.testing.assert_array_equal(again.predict_proba(longer), chances)
+    assert again.get_params() == model.get_params() and again.truncated_ == model.truncated_
+    with pytest.raises(InputError, match="fitted to texts"):
+        model.predict([[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tokens": "wrods"}, "no tokens 'wrods'"),
+        ({"max_tokens": "all"}, "max_tokens is 'all'"),
+        ({"vocabulary": 0}, "vocabulary is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"positions": "none yet"}, "no positions 'none yet'"),
+        ({"width": 0}, "width is 0"),
+        ({"heads": 3}, "3 heads"),
+    ],
+)
+def test_parameters_out_of_range(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        TransformerRegressor(**given).fit(["a cat", "a dog"], [1.0, 2.0])
