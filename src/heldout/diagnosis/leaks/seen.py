@@ -75,10 +75,12 @@ class Seen:
 
         Raises InputError where that leaves nothing to ask of `chosen_from`.
         """
-        shape = getattr(rows[0].X, "shape", ())
+        shape: tuple[int, ...] = getattr(rows[0].X, "shape", ())
         if len(shape) != 2 or shape[1] > MOST_COLUMNS:
             if chosen_from is not None:
-                raise InputError(f"With chosen_from, X has {MOST_COLUMNS:,} columns or fewer; it has {shape[1]:,}.")
+                raise InputError(
+                    f"With chosen_from, X is a table of {MOST_COLUMNS:,} columns or fewer; it has the shape {shape}."
+                )
             return None
         try:
             train = read(rows[0].X)
