@@ -228,7 +228,7 @@ def _weight_products(windows: Windows, groups: int, x: Array, delta: Array) -> A
     if has_kernel(windows, groups, x, delta.shape[1:-1], delta.shape[-1]):
         from heldout.neural.native.correlation import weigh
 
-        return weigh(x, delta, sizes(windows), zeros_before(windows), steps=steps(windows))[0]
+        return weigh(x, delta, sizes(windows), zeros_before(windows), steps=steps(windows))
     x, delta = _ready(x), _ready(delta)
     channels, filters = x.shape[-1] // groups, delta.shape[-1]
     deltas = delta.reshape(-1, filters)

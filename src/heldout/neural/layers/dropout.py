@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError
 from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State
+
+CHANCES = 2**16  # that a number is dropped or not, equally likely
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Dropout(Layer):
     Parameters
     ----------
     rate : float, 0 or more and below 1, default 0.5
-        p, the share that is set to 0.
+        p, the share that is set to 0, rounded to a 65,536th.
 
     Raises
     ------
@@ -62,5 +65,12 @@ class Dropout(Layer):
             return x, state
         if key is None:
             raise InputError("Dropout draws random numbers in training: give apply a key.")
-        stays = jax.random.bernoulli(key, 1.0 - self.rate, x.shape)
-        return jnp.where(stays, x / (1.0 - self.rate), 0.0), state
+        dropped = min(round(self.rate * CHANCES), CHANCES - 1)
+        return jnp.where(_drawn(key, x.shape) >= dropped, x * (CHANCES / (CHANCES - dropped)), 0.0), state
+
+
+def _drawn(key: Key, shape: Shape) -> Array:
+    """Whole numbers below CHANCES, each as likely. Two to a word of 32 bits: drawing is what dropout takes time for."""
+    size = math.prod(shape)
+    words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
+    return jnp.concatenate([words % CHANCES, words // CHANCES])[:size].reshape(shape)

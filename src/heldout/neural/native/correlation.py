@@ -31,25 +31,13 @@ from heldout.neural.native.handler import (
     serve,
     whole_at,
 )
-from heldout.neural.native.pooling import (
-    MAX,
-    MEAN,
-    NONE,
-    activate,
-    place,
-    place_maxima,
-    place_shares,
-    pool_maxima,
-    pool_means,
-    take,
-)
+from heldout.neural.native.pooling import place, place_maxima, pool_maxima, take
 from heldout.neural.native.tiles import (
     COMPILED,
     LANES,
     SHORT,
     TALL,
     WIDE,
-    add_lanes,
     compiled_up,
     copy,
     multiply_tiles,
@@ -61,41 +49,26 @@ Array: TypeAlias = jax.Array
 Pair: TypeAlias = tuple[int, ...]  # rows and columns
 
 
-class Pool(NamedTuple):
-    """What follows a convolution in its kernel: the maximum in each window, or the mean, there of activations.
-
-    Windows are of `size` and lie side by side; rows and columns that fill none are left out.
-    """
-
-    kind: int = NONE
-    size: Pair = (1, 1)
-    activation: int = 0
-
-
 class Unpool(NamedTuple):
-    """How pooled images are put back: their rows and columns before, how they were pooled, and what was kept of that.
-
-    Of maxima it is where each is in its own window, of means the activations, their channels filled up (`filled`).
-    """
+    """How pooled images are put back: their rows and columns before, the windows, where each maximum is in its own."""
 
     shape: Pair
-    pool: Pool
-    kept: Array
+    pool: Pair
+    where: Array
 
 
 LEAST_PARTS, MOST_PARTS = 4, 16  # that the images are dealt to; threads take one after the other
 PARTIAL = 2**17  # numbers of a gradient's partial sums above which it has fewer parts: adding them up takes time too
 
 # The form, the first operand of all: parts; threads there is room for; images, rows, columns and channels; rows and
-# columns of the kernel and its strides; zeros above and to the left; rows, columns and filters of the output; how what
-# is given was pooled, and how the output is, or was: kind, rows and columns of the windows, and the activation; rows
-# and columns of a tile; numbers of an image between its zeros, of an output, and of a pixel; the parts that are images
-# (others add up what those found).
+# columns of the kernel and its strides; zeros above and to the left; rows, columns and filters of the output; rows and
+# columns of the windows of max pooling that x has gone through, and those that the output goes through, or has (1 and
+# 1: none); rows and columns of a tile; numbers of an image between its zeros, and of an output; the parts that are
+# images (others add up what those found).
 PARTS, ROOM, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, STEP_DOWN, STEP_ACROSS, ABOVE, LEFT = range(12)
-OUT_HEIGHT, OUT_WIDTH, FILTERS, IN_KIND, IN_DOWN, IN_ACROSS, KIND, POOL_DOWN, POOL_ACROSS, ACTIVATION = range(12, 22)
-TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM, PIXEL_ROOM, IMAGE_PARTS = range(22, 28)
-PLAIN = Pool()
-NOTHING = np.zeros(0, np.float32)
+OUT_HEIGHT, OUT_WIDTH, FILTERS, IN_DOWN, IN_ACROSS, OUT_DOWN, OUT_ACROSS = range(12, 19)
+TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM, IMAGE_PARTS = range(19, 24)
+NO_WINDOW, NOWHERE = (1, 1), np.zeros(0, np.uint8)
 
 
 def correlate(
@@ -105,63 +78,53 @@ def correlate(
     out: Pair,
     *,
     steps: Pair = (1, 1),
-    pool: Pool = PLAIN,
-    bias: Array | None = None,
+    pool: Pair = NO_WINDOW,
     unpool: Unpool | None = None,
 ) -> tuple[Array, Array]:
     """`x` (n, H, W, C) ⋆ `weights` (h, w, C, F): (n, *out, F); zeros `before`, and behind as many as that takes.
 
-    With `pool` what is given is pooled, and beside it what `Unpool` needs; where that is means, `bias` (F,) is added
-    before the activation. With `unpool` `x` is the gradient by what was pooled, and stands for that by the numbers
-    before.
+    With `pool` what is given is the maximum in each of these windows, side by side, and where it is in its window; rows
+    and columns that fill none are left out. With `unpool` `x` is pooled, and stands for its numbers at these places
+    among zeros.
     """
     register(heldout_correlate=_serve_correlate)
     filters = weights.shape[3]
-    n, shape, given, kept = _unpooled(x, unpool)
-    form = _form((n, *shape, weights.shape[2]), weights.shape[:2], steps, before, out, filters, given, pool)
-    padded = filled(filters)
+    n, shape, window, where = _unpooled(x, unpool)
+    form = _form((n, *shape, weights.shape[2]), weights.shape[:2], steps, before, out, filters, window, pool)
     form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(out[1]), _columns_of_tile(filters)
     form[IMAGE_ROOM] = _image_room(form, up(out[1], int(form[TILE_ROWS])), form[CHANNELS])
-    form[OUT_ROOM] = (out[0] * out[1] + TALL) * padded
-    pooled = (n, out[0] // pool.size[0], out[1] // pool.size[1], filters)
+    form[OUT_ROOM] = (out[0] * out[1] + TALL) * up(filters, LANES)
+    pooled = (n, out[0] // pool[0], out[1] // pool[1], filters)
     z, found, _ = jax.ffi.ffi_call(
         "heldout_correlate",
-        (numbers(*pooled), _kept_of(pool, pooled, (n, *out, padded)), _room(form)),
+        (numbers(*pooled), numbers(*(pooled if pool != NO_WINDOW else (0,)), kind=np.uint8), _room(form)),
         vmap_method="sequential",
-    )(form, x, _panels(weights), kept, _zeros_behind(NOTHING if bias is None else bias, padded))
+    )(form, x, _panels(weights), where)
     return z, found
 
 
 def weigh(
     x: Array, delta: Array, kernel: Pair, before: Pair, *, steps: Pair = (1, 1), unpool: Unpool | None = None
-) -> tuple[Array, Array]:
-    """The gradients by the weights (*kernel, C, F) and the bias (F,), from `x` (n, H, W, C) and `delta` (n, H', W', F).
+) -> Array:
+    """The gradient by the weights (*kernel, C, F), from `x` (n, H, W, C) and `delta` (n, H', W', F).
 
-    With `unpool` `delta` is the gradient by what was pooled. Only then, and where that is means, is there one by the
-    bias; otherwise it has no numbers.
+    With `unpool` `delta` is that of a pooled output, and stands for its numbers at these places among zeros.
     """
     register(heldout_weigh=_serve_weigh)
     (down, across), channels, filters = kernel, x.shape[3], delta.shape[3]
-    _, out, pool, kept = _unpooled(delta, unpool)
-    padded, terms = filled(filters), across * channels
-    tall = up(terms, _rows_of_tile(terms))
-    form = _form(x.shape, kernel, steps, before, out, filters, PLAIN, pool, PARTIAL // (padded * down * tall))
-    wide = _columns_of_tile(filters)
-    form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(terms), wide
+    _, out, window, where = _unpooled(delta, unpool)
+    padded, wide, tile = up(filters, LANES), _columns_of_tile(filters), _rows_of_tile(across * channels)
+    size = padded * down * up(across * channels, tile)
+    form = _form(x.shape, kernel, steps, before, out, filters, NO_WINDOW, window, PARTIAL // size)
+    form[TILE_ROWS], form[TILE_COLUMNS] = tile, wide
     form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, out[1], channels), out[0] * out[1] * padded
-    images, pieces = int(form[PARTS]), padded // wide * down
-    form[PARTS], form[IMAGE_PARTS] = images + pieces, images
-    found, biases, _, _ = jax.ffi.ffi_call(
+    form[PARTS] += padded // wide * down
+    found, _, _ = jax.ffi.ffi_call(
         "heldout_weigh",
-        (
-            numbers(down, across, channels, filters),
-            numbers(images, padded if pool.kind == MEAN else 0),
-            numbers(images, padded * down * tall),
-            _room(form),
-        ),
+        (numbers(down, across, channels, filters), numbers(form[IMAGE_PARTS], size), _room(form)),
         vmap_method="sequential",
-    )(form, x, delta, kept)
-    return found, biases.sum(0)[:filters]
+    )(form, x, delta, where)
+    return found
 
 
 def spread(delta: Array, weights: Array, before: Pair, lengths: Pair, steps: Pair) -> Array:
@@ -169,10 +132,10 @@ def spread(delta: Array, weights: Array, before: Pair, lengths: Pair, steps: Pai
     register(heldout_spread=_serve_spread)
     n, *out, filters = delta.shape
     channels = weights.shape[2]
-    form = _form((n, *lengths, channels), weights.shape[:2], steps, before, tuple(out), filters, PLAIN, PLAIN)
+    form = _form((n, *lengths, channels), weights.shape[:2], steps, before, tuple(out), filters, NO_WINDOW, NO_WINDOW)
     form[TILE_ROWS], form[TILE_COLUMNS] = _rows_of_tile(out[1]), _columns_of_tile(channels)
     wide = up(out[1], int(form[TILE_ROWS]))
-    form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, wide, filled(channels)), out[0] * wide * filters
+    form[IMAGE_ROOM], form[OUT_ROOM] = _image_room(form, wide, up(channels, LANES)), out[0] * wide * filters
     panels = _panels(weights.swapaxes(2, 3).reshape(1, -1, filters, channels))
     x, _ = jax.ffi.ffi_call("heldout_spread", (numbers(n, *lengths, channels), _room(form)), vmap_method="sequential")(
         form, delta, panels
@@ -180,18 +143,11 @@ def spread(delta: Array, weights: Array, before: Pair, lengths: Pair, steps: Pai
     return x
 
 
-def _unpooled(x: Array, unpool: Unpool | None) -> tuple[int, Pair, Pool, Any]:
-    """How many images; their rows and columns before pooling; how they were pooled, and what was kept."""
+def _unpooled(x: Array, unpool: Unpool | None) -> tuple[int, Pair, Pair, Any]:
+    """How many images; their rows and columns before pooling; its windows; and where the maxima are."""
     if unpool is None:
-        return x.shape[0], x.shape[1:3], PLAIN, NOTHING
-    return x.shape[0], unpool.shape, unpool.pool, unpool.kept
-
-
-def _kept_of(pool: Pool, pooled: tuple[int, ...], activations: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """The form of what is kept for the way back."""
-    if pool.kind == MAX:
-        return numbers(*pooled, kind=np.uint8)
-    return numbers(*(activations if pool.kind == MEAN else (0,)))
+        return x.shape[0], x.shape[1:3], NO_WINDOW, NOWHERE
+    return x.shape[0], unpool.shape, unpool.pool, unpool.where
 
 
 def _form(
@@ -201,16 +157,15 @@ def _form(
     before: Pair,
     out: Pair,
     filters: int,
-    given: Pool,
-    pool: Pool,
+    pooled_in: Pair,
+    pooled_out: Pair,
     most: int = MOST_PARTS,
 ) -> np.ndarray[Any, Any]:
-    """The form but for tiles and room."""
+    """The form but for tiles and room, with parts that are all images."""
     parts = min(max(most, LEAST_PARTS), MOST_PARTS, images[0])
     room = min(os.cpu_count() or 1, parts)
-    activation, pixel = given.activation or pool.activation, filled(max(images[3], filters))
-    form = [parts, room, *images, *kernel, *steps, *before, *out, filters, given.kind, *given.size, pool.kind]
-    return np.array([*form, *pool.size, activation, 0, 0, 0, 0, pixel, parts], np.int32)
+    form = [parts, room, *images, *kernel, *steps, *before, *out, filters, *pooled_in, *pooled_out]
+    return np.array([*form, 0, 0, 0, 0, parts], np.int32)
 
 
 def _rows_of_tile(count: int) -> int:
@@ -222,20 +177,10 @@ def _columns_of_tile(filters: int) -> int:
     return WIDE if up(filters, LANES) % WIDE == 0 else LANES
 
 
-def filled(filters: int) -> int:
-    """So many filters with those that fill up the last registers of a tile."""
-    return up(filters, LANES)
-
-
-def _zeros_behind(values: Any, length: int) -> Array:
-    """`values` (..., m), filled up with zeros along the last axis."""
-    return jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, length - values.shape[-1])])
-
-
 def _panels(weights: Array) -> Array:
     """Weights (h, w, C, F) in panels of a tile's columns."""
     down, across, channels, filters = weights.shape
-    wide = _zeros_behind(weights, filled(filters))
+    wide = jnp.pad(weights, ((0, 0), (0, 0), (0, 0), (0, up(filters, LANES) - filters)))
     return wide.reshape(down, across * channels, -1, _columns_of_tile(filters)).transpose(2, 0, 1, 3)
 
 
@@ -249,7 +194,7 @@ def _image_room(form: Any, width: int, channels: int) -> int:
 
 def _room(form: Any) -> jax.ShapeDtypeStruct:
     """What each thread needs of its own."""
-    return numbers(form[ROOM], form[IMAGE_ROOM] + form[OUT_ROOM] + form[PIXEL_ROOM])
+    return numbers(form[ROOM], form[IMAGE_ROOM] + form[OUT_ROOM])
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -279,66 +224,46 @@ def _seen_of(form: int) -> tuple[int, int]:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _own_of(form: int, thread: int, address: int) -> tuple[Any, Any, Any]:
-    """A thread's room for an image between its zeros, for an output, and for a pixel."""
+def _own_of(form: int, thread: int, address: int) -> tuple[Any, Any]:
+    """A thread's room for an image between its zeros, and for an output."""
     image, out = whole_at(form, IMAGE_ROOM), whole_at(form, OUT_ROOM)
-    size = image + out + whole_at(form, PIXEL_ROOM)
-    own = numbers_at(address + 4 * thread * size, size)
+    own = numbers_at(address + 4 * thread * (image + out), image + out)
     own[:] = np.float32(0.0)
-    return own[:image], own[image : image + out], own[image + out :]
+    return own[:image], own[image:]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _put(
-    x: Any,
-    kept: int,
-    image: int,
-    shape: Any,
-    seen: Any,
-    form: int,
-    first: int,
-    pixel: Any,
-    out: Any,
-    row: int,
-    stride: int,
+    x: Any, where: int, image: int, shape: Any, seen: Any, pool: Any, images: int, out: Any, row: int, stride: int
 ) -> None:
-    """Place an image, or what stands for it; `first` is where the form says how it was pooled."""
-    kind, pool = whole_at(form, first), (whole_at(form, first + 1), whole_at(form, first + 2))
-    count = whole_at(form, IMAGES) * shape[0] * shape[1]
-    if kind == NONE:
+    """Place an image, or what stands for a pooled one."""
+    if pool[0] * pool[1] == 1:
         place(x, image, shape, seen, out, row, stride)
-    elif kind == MAX:
-        place_maxima(x, bytes_at(kept, count * shape[2]), image, shape, pool, out, row, stride)
     else:
-        padded, activation = compiled_up(shape[2], LANES), whole_at(form, ACTIVATION)
-        activations = numbers_at(kept, count * padded)
-        place_shares(x, activations, padded, activation, image, shape, pool, pixel, out, row, stride)
+        count = images * (shape[0] // pool[0]) * (shape[1] // pool[1]) * shape[2]
+        place_maxima(x, bytes_at(where, count), image, shape, pool, out, row, stride)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _correlate_part(part: int, thread: int, addresses: int) -> None:
-    """Some images' outputs. Operands: form, x, weights in panels, what was kept of x, bias. Results: z, kept, room."""
+    """Some images' outputs. Operands: form, x, weights in panels, where x was. Results: outputs, where, room."""
     form = load_word(addresses)
     shape, seen, filters, row = _shape_of(form), _seen_of(form), whole_at(form, FILTERS), _row_of(form)
     height, width, channels = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH), shape[2]
     down, terms, padded = whole_at(form, DOWN), whole_at(form, ACROSS) * channels, compiled_up(filters, LANES)
     step_down, step = whole_at(form, STEP_DOWN), whole_at(form, STEP_ACROSS)
     tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
-    kind, pool = whole_at(form, KIND), (whole_at(form, POOL_DOWN), whole_at(form, POOL_ACROSS))
-    activation = whole_at(form, ACTIVATION)
-    images = whole_at(form, IMAGES)
-    x = numbers_at(load_word(addresses + 8), images * shape[0] * shape[1] * channels)
-    weights, bias = (
-        numbers_at(load_word(addresses + 16), padded * down * terms),
-        numbers_at(load_word(addresses + 32), padded),
-    )
-    results = images * (height // pool[0]) * (width // pool[1]) * filters
-    z, kept = numbers_at(load_word(addresses + 40), results), load_word(addresses + 48)
-    between, found, pixel = _own_of(form, thread, load_word(addresses + 56))
+    pool_in = whole_at(form, IN_DOWN), whole_at(form, IN_ACROSS)
+    pool_out, images = (whole_at(form, OUT_DOWN), whole_at(form, OUT_ACROSS)), whole_at(form, IMAGES)
+    x = numbers_at(load_word(addresses + 8), images * (shape[0] // pool_in[0]) * (shape[1] // pool_in[1]) * channels)
+    weights = numbers_at(load_word(addresses + 16), padded * down * terms)
+    results = images * (height // pool_out[0]) * (width // pool_out[1]) * filters
+    z, where = numbers_at(load_word(addresses + 32), results), bytes_at(load_word(addresses + 40), results)
+    between, found = _own_of(form, thread, load_word(addresses + 48))
     origin = between[(whole_at(form, ABOVE) * row + whole_at(form, LEFT)) * channels :]
     first, last = _images_of(form, part)
     for image in range(first, last):
-        _put(x, load_word(addresses + 24), image, shape, seen, form, IN_KIND, pixel, origin, row, channels)
+        _put(x, load_word(addresses + 24), image, shape, seen, pool_in, images, origin, row, channels)
         for panel in range(0, padded, wide):
             for i in range(height):
                 for j in range(0, width, tall):
@@ -347,42 +272,33 @@ def _correlate_part(part: int, thread: int, addresses: int) -> None:
                         weights, panel * down * terms, wide,
                         found, (i * width + j) * padded + panel, padded, terms, down, row * channels, False,
                     )  # fmt: skip
-        shaped = height, width, filters
-        if kind == NONE:
-            take(found, padded, shaped, image, z)
-        elif kind == MAX:
-            pool_maxima(found, padded, shaped, pool, image, z, bytes_at(kept, results))
+        if pool_out[0] * pool_out[1] == 1:
+            take(found, padded, (height, width, filters), image, z)
         else:
-            activate(found, height * width, padded, bias, activation)
-            size = height * width * padded
-            copy(found, numbers_at(kept + 4 * image * size, size), size)
-            pool_means(found, padded, shaped, pool, image, z)
+            pool_maxima(found, padded, (height, width, filters), pool_out, image, z, where)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _weigh_part(part: int, thread: int, addresses: int) -> None:
-    """Gradients from some images. Operands: form, x, delta, what was kept.
-
-    Results: by the weights; each part's by the bias, and its panels of those by the weights; room.
-    """
+    """The gradient from some images. Operands: form, x, delta, where it was. Results: sum, each part's panels, room."""
     form = load_word(addresses)
     shape, seen, filters, row = _shape_of(form), _seen_of(form), whole_at(form, FILTERS), _row_of(form)
     height, width, channels = whole_at(form, OUT_HEIGHT), whole_at(form, OUT_WIDTH), shape[2]
     down, step_down, step = whole_at(form, DOWN), whole_at(form, STEP_DOWN), whole_at(form, STEP_ACROSS)
     tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
     padded, terms = compiled_up(filters, LANES), compiled_up(whole_at(form, ACROSS) * channels, tall)
-    pool, images = (whole_at(form, POOL_DOWN), whole_at(form, POOL_ACROSS)), whole_at(form, IMAGES)
+    pool, images = (whole_at(form, OUT_DOWN), whole_at(form, OUT_ACROSS)), whole_at(form, IMAGES)
     x = numbers_at(load_word(addresses + 8), images * shape[0] * shape[1] * channels)
     delta = numbers_at(load_word(addresses + 16), images * (height // pool[0]) * (width // pool[1]) * filters)
     size = padded * down * terms
-    panels = numbers_at(load_word(addresses + 48) + 4 * part * size, size)
-    between, deltas, pixel = _own_of(form, thread, load_word(addresses + 56))
+    panels = numbers_at(load_word(addresses + 40) + 4 * part * size, size)
+    between, deltas = _own_of(form, thread, load_word(addresses + 48))
     origin = between[(whole_at(form, ABOVE) * row + whole_at(form, LEFT)) * channels :]
     shaped = height, width, filters
     first, last = _images_of(form, part)
     for image in range(first, last):
         place(x, image, shape, seen, origin, row, channels)
-        _put(delta, load_word(addresses + 24), image, shaped, (height, width), form, KIND, pixel, deltas, width, padded)
+        _put(delta, load_word(addresses + 24), image, shaped, (height, width), pool, images, deltas, width, padded)
         for panel in range(0, padded, wide):
             for i in range(down):
                 for term in range(0, terms, tall):
@@ -391,11 +307,6 @@ def _weigh_part(part: int, thread: int, addresses: int) -> None:
                         panels, (panel * down + i * wide) * terms + term * wide, wide,
                         width, height, step_down * row * channels, image > first,
                     )  # fmt: skip
-        if whole_at(form, KIND) == MEAN:
-            biases = numbers_at(load_word(addresses + 40) + 4 * part * padded, padded)
-            if image == first:
-                biases[:] = np.float32(0.0)
-            _add_pixels(deltas, height * width, biases)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -406,7 +317,7 @@ def _add_up(piece: int, addresses: int) -> None:
     tall, wide = whole_at(form, TILE_ROWS), whole_at(form, TILE_COLUMNS)
     padded, terms = compiled_up(filters, LANES), whole_at(form, ACROSS) * whole_at(form, CHANNELS)
     panel, size = piece // down * wide, compiled_up(terms, tall) * wide
-    given = numbers_at(load_word(addresses + 48), parts * padded // wide * down * size)
+    given = numbers_at(load_word(addresses + 40), parts * padded // wide * down * size)
     by_weights = numbers_at(load_word(addresses + 32), down * terms * filters)
     for term in range(terms):
         out = by_weights[(piece % down * terms + term) * filters + panel :][: min(wide, filters - panel)]
@@ -435,7 +346,7 @@ def _spread_part(part: int, thread: int, addresses: int) -> None:
     delta = numbers_at(load_word(addresses + 8), images * height * width * filters)
     weights = numbers_at(load_word(addresses + 16), padded * down * across * filters)
     x = numbers_at(load_word(addresses + 24), images * shape[0] * shape[1] * channels)
-    between, deltas, _ = _own_of(form, thread, load_word(addresses + 32))  # what fills up a row of tiles stays 0
+    between, deltas = _own_of(form, thread, load_word(addresses + 32))  # what fills up a row of tiles stays 0
     first, last = _images_of(form, part)
     for image in range(first, last):
         between[:] = np.float32(0.0)
@@ -458,14 +369,6 @@ def _spread_part(part: int, thread: int, addresses: int) -> None:
                     copy(between[pixel * padded :], out, channels)
                 else:
                     out[:channels] = np.float32(0.0)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _add_pixels(deltas: Any, pixels: int, sums: Any) -> None:
-    """The sum over so many pixels of as many numbers as there are sums, added to them."""
-    for pixel in range(pixels):
-        for lane in range(0, len(sums), LANES):
-            add_lanes(sums, lane, deltas, pixel * len(sums) + lane)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -507,11 +410,11 @@ _address_of_spread = address_of(_spread_task)
 
 
 def _serve_correlate(frame: int) -> int:
-    return serve(frame, 5, 3, _address_of_correlate())  # type: ignore[no-any-return]
+    return serve(frame, 4, 3, _address_of_correlate())  # type: ignore[no-any-return]
 
 
 def _serve_weigh(frame: int) -> int:
-    return serve(frame, 4, 4, _address_of_weigh())  # type: ignore[no-any-return]
+    return serve(frame, 4, 3, _address_of_weigh())  # type: ignore[no-any-return]
 
 
 def _serve_spread(frame: int) -> int:

@@ -11,18 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from heldout.neural.native.functions import sigmoid, tanh
-from heldout.neural.native.tiles import COMPILED, LANES, add_lanes, copy, multiply_slopes
+from heldout.neural.native.tiles import COMPILED, copy
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Pair: TypeAlias = tuple[int, int]  # rows and columns
 Three: TypeAlias = tuple[int, int, int]  # rows, columns and channels
-
-NONE, MAX, MEAN = range(3)  # kinds of pooling, the last of activations
-ACTIVATIONS = ("relu", "tanh", "sigmoid")
-RELU, TANH, SIGMOID = range(3)
-ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -56,39 +50,7 @@ def place_maxima(
                 pixel = (row * down + k // beside) * across + column * beside + k % beside
                 into = out[pixel * stride :][:channels]
                 for j in range(len(into)):
-                    into[j] = given[j] if places[j] == k else ZERO
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def place_shares(
-    x: Numbers, kept: Numbers, kept_stride: int, activation: int, image: int, shape: Three, pool: Pair, shares: Numbers,
-    out: Numbers, across: int, stride: int,
-) -> None:  # fmt: skip
-    """Share the gradient by a pooled image out among its pixels, times the activation's derivative.
-
-    That is a function of the activations `kept`: [a > 0], 1 - a² or a - a². There is room in `shares` for those of a
-    window: zeros behind its channels.
-    """
-    height, width, channels = shape
-    down, beside = pool
-    one, linear = (ZERO, ONE) if activation == SIGMOID else (ONE, ZERO)
-    square, least = (ZERO, ZERO) if activation == RELU else (-ONE, np.float32(-np.inf))
-    share = ONE / np.float32(down * beside)
-    for row in range(height // down):
-        for column in range(width // beside):
-            given = x[((image * (height // down) + row) * (width // beside) + column) * channels :]
-            for j in range(channels):
-                shares[j] = share * given[j]
-            for k in range(down * beside):
-                i, j = row * down + k // beside, column * beside + k % beside
-                own, into = ((image * height + i) * width + j) * kept_stride, (i * across + j) * stride
-                for lane in range(0, stride - LANES + 1, LANES):
-                    multiply_slopes(
-                        out, into + lane, shares[lane:], kept, own + lane, least, one, linear, square
-                    )  # fmt: skip
-                for f in range(stride // LANES * LANES, stride):
-                    a = kept[own + f]
-                    out[into + f] = ZERO if a <= least else shares[f] * (one + a * (linear + a * square))
+                    into[j] = given[j] if places[j] == k else np.float32(0.0)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -127,40 +89,3 @@ def pool_maxima(
                         more = (value > most) | ((value != value) & (most == most))
                         largest[f] = value if more else most
                         places[f] = np.uint8(k) if more else places[f]
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def pool_means(found: Numbers, stride: int, shape: Three, pool: Pair, image: int, z: Numbers) -> None:
-    """The mean of each window of an image, which is lost: its pixels are added up in their first."""
-    height, width, filters = shape
-    down, beside = pool
-    share = ONE / np.float32(down * beside)
-    for row in range(height // down):
-        for column in range(width // beside):
-            corner = (row * down * width + column * beside) * stride
-            for k in range(1, down * beside):
-                pixel = (row * down + k // beside) * width + column * beside + k % beside
-                for lane in range(0, stride, LANES):
-                    add_lanes(found, corner + lane, found, pixel * stride + lane)
-            mean = found[corner:]
-            out = z[((image * (height // down) + row) * (width // beside) + column) * filters :][:filters]
-            for f in range(len(out)):
-                out[f] = share * mean[f]
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def activate(found: Numbers, pixels: int, stride: int, bias: Numbers, activation: int) -> None:
-    """a = σ(z + b) in place, for so many pixels; there is a number of `bias` for each of a pixel's."""
-    for pixel in range(pixels):
-        for lane in range(0, stride, LANES):
-            add_lanes(found, pixel * stride + lane, bias, lane)
-    numbers = found[: pixels * stride]
-    if activation == RELU:
-        for k in range(len(numbers)):
-            numbers[k] = ZERO if numbers[k] < ZERO else numbers[k]  # NaN stays
-    elif activation == TANH:
-        for k in range(len(numbers)):
-            numbers[k] = tanh(numbers[k])
-    else:
-        for k in range(len(numbers)):
-            numbers[k] = sigmoid(numbers[k])

@@ -159,50 +159,6 @@ def _repeated(builder: Any, number: Any, vector: Any) -> Any:
     return builder.shuffle_vector(builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, places)
 
 
-def _lanes(context: Any, builder: Any, kind: Any, array: Any, at: Any) -> Any:
-    """The place of LANES numbers of an array."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), ir.VectorType(ir.FloatType(), LANES).as_pointer())
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def add_lanes(typing_context: Any, out: Any, out_at: Any, given: Any, given_at: Any) -> Any:
-    """out[out_at:][:LANES] += given[given_at:][:LANES]; LLVM's vectoriser passes loops as short as that by."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        to, of = (_lanes(context, builder, signature.args[k], arguments[k], arguments[k + 1]) for k in (0, 2))
-        builder.store(builder.fadd(builder.load(to, align=4), builder.load(of, align=4)), to, align=4)
-        return context.get_dummy_value()
-
-    return types.void(out, types.intp, given, types.intp), code
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def multiply_slopes(
-    typing_context: Any, out: Any, out_at: Any, given: Any, values: Any, values_at: Any, least: Any, one: Any,
-    linear: Any, square: Any,
-) -> Any:  # fmt: skip
-    """LANES numbers: given (one + linear a + square a²) for the `values` a, and 0 where they are not above `least`."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        out, out_at, given, values, values_at, *numbers = arguments
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        to, of, at = (
-            _lanes(context, builder, signature.args[k], array, place)
-            for k, array, place in ((0, out, out_at), (2, given, out_at.type(0)), (3, values, values_at))
-        )
-        least, one, linear, square = (_repeated(builder, number, vector) for number in numbers)
-        a = builder.load(at, align=4)
-        slope = builder.fadd(one, builder.fmul(a, builder.fadd(linear, builder.fmul(a, square))))
-        product = builder.fmul(builder.load(of, align=4), slope)
-        low = builder.fcmp_ordered("<=", a, least)
-        builder.store(builder.select(low, ir.Constant(vector, [0.0] * LANES), product), to, align=4)
-        return context.get_dummy_value()
-
-    i, number = types.intp, types.float32
-    return types.void(out, i, given, values, i, number, number, number, number), code
-
-
 @intrinsic  # type: ignore[untyped-decorator]
 def give_way(typing_context: Any) -> Any:
     """Sleep for a moment, so that the thread that is waited for may run here where other work holds its processor."""
