@@ -19,6 +19,7 @@ from heldout.data.table import Table
 from heldout.errors import InputError
 from heldout.fitting import Fitted, predict, taken_by, takes
 from heldout.metrics import Prediction
+from heldout.mistakes import answered, worst
 from heldout.occlusion import occlusion_sensitivity
 from heldout.png import png
 from heldout.problem import Problem, label_text
@@ -43,7 +44,7 @@ def gallery(problem: Problem, encoder: Encoder, chosen: Fitted, train: Table, va
     low, high = min(0.0, float(sample.min())), float(sample.max())
     ink = Ink(low, high if high > low else low + 1.0)
     y = problem.y(validation)
-    order, wrong = _worst(chosen.prediction, y)
+    order, wrong = worst(chosen.prediction, y, WRONG)
     shown = _attended(order, wrong)
     return {
         "examples": _examples(problem, train, ink),
@@ -95,18 +96,6 @@ def _examples(problem: Problem, train: Table, ink: Ink) -> list[dict[str, Any]]:
     ]
 
 
-def _worst(prediction: Prediction, y: Array) -> tuple[Array, int]:
-    """Rows, the most confidently wrong first, then the right ones, the surest first; and how many are wrong."""
-    if prediction.label is None:
-        errors = np.abs(np.asarray(prediction.value) - y)
-        return np.argsort(-errors, kind="stable"), min(WRONG, len(y))
-    label = np.asarray(prediction.label)
-    chances = prediction.probability
-    sure = np.ones(len(y)) if chances is None else np.asarray(chances)[np.arange(len(y)), label]
-    wrong = label != y
-    return np.lexsort((-sure, ~wrong)), int(wrong.sum())
-
-
 def _attended(order: Array, wrong: int) -> Array:
     """A few rows to look at closer: the worst, and some that are right."""
     few = min(wrong, ATTENTION - RIGHT)
@@ -120,13 +109,7 @@ def _shown(row: int, table: Table, problem: Problem, prediction: Prediction, y: 
     assert table.pixels is not None
     name = str(table.frame["file"][int(row)]) if "file" in table.names else ""
     about = {"picture": png(ink(table.pixels[row])), "name": name}
-    if problem.classes is None:
-        said = float(np.asarray(prediction.value)[row])
-        return {**about, "actual": f"{y[row]:.4g}", "said": f"{said:.4g}", "probability": None}
-    code = int(np.asarray(prediction.label)[row])
-    sure = None if prediction.probability is None else float(np.asarray(prediction.probability)[row, code])
-    actual, said_label = (label_text(problem.classes[item]) for item in (int(y[row]), code))
-    return {**about, "actual": actual, "said": said_label, "probability": sure}
+    return {**about, **answered(row, problem, prediction, y)}
 
 
 def _attention(

@@ -34,6 +34,7 @@ class Entry:
     baseline: bool = False
     tried: frozenset[str] = NOWHERE  # the forms of rows whose studies try it without being told (`Problem.form`)
     takes: frozenset[str] = NOWHERE  # the forms that it takes as they are; of the others it gets the encoder's matrix
+    yardstick: bool = False  # networks that are no better are not worth their while
 
     @property
     def path(self) -> str:
@@ -43,7 +44,11 @@ class Entry:
     @property
     def streams(self) -> bool:
         """Whether it takes bytes as they are and rows chunk by chunk, so that they need not fit into memory."""
-        return self.baseline or self.module.startswith("neural.")
+        return self.baseline or self.is_network
+
+    @property
+    def is_network(self) -> bool:
+        return self.module.startswith("neural.")
 
     def load(self) -> type[Any]:
         loaded: type[Any] = getattr(importlib.import_module(f"heldout.{self.module}"), self.name)
@@ -91,6 +96,7 @@ LEARNERS: dict[str, Entry] = {
             "texts.learners",
             tried=TEXTS,
             takes=TEXTS,
+            yardstick=True,
         ),
         Entry("OneVsOneClassifier", "One-vs-one", CLASSIFICATION, "multiclass.one_vs_one"),
         Entry("OneVsRestClassifier", "One-vs-rest", CLASSIFICATION, "multiclass.one_vs_rest"),

@@ -23,12 +23,14 @@ from heldout.diagnosis.comparison import Comparison, judged
 from heldout.diagnosis.leaks.seen import Seen
 from heldout.diagnosis.remedies import attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
+from heldout.excerpts import excerpts
 from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score, too_large, with_beside
 from heldout.folder import FORMAT, LEDGER, PARTS, RECORD, REPORT, StudyFolder
 from heldout.gallery import gallery
 from heldout.ledger import Ledger
 from heldout.model import Model
+from heldout.panel import LEARNERS
 from heldout.problem import Problem, Trivial
 from heldout.series.cases import Cases
 from heldout.series.windows import Windows
@@ -533,8 +535,18 @@ class Study:
             made["charts"]["images"] = gallery(
                 self.problem, self._model(chosen.name).encoder, chosen, parts.train.table, parts.validation.table
             )
+        if self.problem.text is not None:
+            made["charts"]["texts"] = excerpts(
+                self.problem, chosen, self._prepared().validation.table, judging.y, self._bags()
+            )
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
         self._write_record()
+
+    def _bags(self) -> Any:
+        """The fitted bag of words, where there is one."""
+        name = next((entry.name for entry in LEARNERS.values() if entry.yardstick), "")
+        there = name in self._fitted and self._fitted[name].status == "fitted" and self._has_model(name)
+        return self._model(name).estimator if there else None
 
     def _make_sure(self, chosen: Fitted, known: Certainty) -> None:
         """The chosen model gets its calibration and its intervals or sets, until the seal is broken."""

@@ -11,7 +11,7 @@ import codecs
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NoReturn
@@ -29,12 +29,19 @@ NAMED = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", 
 WHOLE_LINE = "\x1f"  # the delimiter of a file of one column: one that no cell holds
 SNIFF_BYTES = 200_000
 SNIFF_ROWS = 100
+NAMELESS_ROWS = 1000  # looked at to tell whether the first line is one of them
+NAMELESS_SHARE, NAMELESS_LEAST = 0.1, 3
+NUMERIC = re.compile(rb"[-+]?[\d.,]+(?:[eE][-+]?\d+)?%?")
+LABEL_WORDS, TEXT_WORDS = 2.0, 3.0  # a class has fewer words on average, a text more
 CHUNK = 1 << 24  # bytes looked at together when fields are counted
 QUOTE, LINE_END = 34, 10
 
 
-def text_table(data: bytes, source: str, delimiter: str | None = None) -> pl.DataFrame:
-    """The cells of a delimited text table, each as text; null or "" where a cell is empty.
+def text_table(data: bytes, source: str, delimiter: str | None = None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The cells of a delimited text table, each as text, null or "" where one is empty; and what is to be told of it.
+
+    The first line names the columns, unless it is a row like the others: one of its texts is that of every tenth row
+    and more, as a class is. Then the columns are numbered; of two, a class and a text, they are called label and text.
 
     Parameters
     ----------
@@ -50,18 +57,43 @@ def text_table(data: bytes, source: str, delimiter: str | None = None) -> pl.Dat
     InputError
         No text in one of these, no rows, names that are empty or repeat, a row of too few or too many fields.
 
-    >>> text_table(b'a;b\\n1;"x;y"\\n', "data.csv").rows()
+    >>> text_table(b'a;b\\n1;"x;y"\\n', "data.csv")[0].rows()
     [('1', 'x;y')]
     """
     text = _line_ends(_utf8(data, source))
     first = len(re.match(rb"(?:[ \t]*\n)*", text)[0])  # type: ignore[index]
     mark = _delimiter(text[first : first + SNIFF_BYTES], delimiter).encode()
     _, fields, start = next(_records(text, mark, first))
-    names = checked_names([field.decode().strip() for field in fields], source)
+    sample = [row for _, row, _ in islice(_records(text, mark, start), NAMELESS_ROWS) if len(row) == len(fields)]
+    notices: tuple[str, ...] = ()
+    if _is_row(fields, sample):
+        names, start = _invented(sample), first
+        told = ", ".join(names) if len(names) <= 5 else f"{names[0]} to {names[-1]}"
+        notices = (f"{source} has no line of column names: its columns are called {told}.",)
+    else:
+        names = checked_names([field.decode().strip() for field in fields], source)
     body = text[start:]
     if not body.strip(b" \t\n\f\v\r".replace(mark, b"")):  # two tabs are a row of three empty cells
         raise InputError(f"{source} has column names but no rows.")
-    return _Body(body, mark, names, source, text.count(b"\n", 0, start) + 1).frame()
+    return _Body(body, mark, names, source, text.count(b"\n", 0, start) + 1).frame(), notices
+
+
+def _is_row(fields: Sequence[bytes], rows: Sequence[Sequence[bytes]]) -> bool:
+    """Whether a first line is a row like those below: one of its texts, no number, is that of many of them."""
+    for place, field in enumerate(fields):
+        if field.strip() and not NUMERIC.fullmatch(field.strip()):
+            same = sum(row[place] == field for row in rows)
+            if same >= max(NAMELESS_LEAST, NAMELESS_SHARE * len(rows)):
+                return True
+    return False
+
+
+def _invented(rows: Sequence[Sequence[bytes]]) -> list[str]:
+    """Names for columns that have none."""
+    words = [sum(len(row[place].split()) for row in rows) / len(rows) for place in range(len(rows[0]))]
+    if len(words) == 2 and min(words) < LABEL_WORDS and max(words) >= TEXT_WORDS:
+        return ["label", "text"] if words[0] < words[1] else ["text", "label"]
+    return [f"column_{place}" for place in range(1, len(words) + 1)]
 
 
 def _utf8(data: bytes, source: str) -> bytes:

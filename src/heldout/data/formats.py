@@ -79,11 +79,18 @@ def load(
         return npz_table(data, source).as_wanted(wanted)
     if not data or data.isspace():
         raise InputError(f"{path.name} is empty; it needs a line of column names and rows below it.")
-    frame = _frame(data, path, delimiter, sheet)
-    return Raw(checked_frame(frame, path.name), source)
+    frame, notices = _frame(data, path, delimiter, sheet)
+    return Raw(checked_frame(frame, path.name), source, notices=notices)
 
 
-def _frame(data: bytes, path: Path, delimiter: str | None, sheet: str | None) -> pl.DataFrame:
+def _frame(data: bytes, path: Path, delimiter: str | None, sheet: str | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The frame, and what is to be told of it."""
+    made = _typed(data, path, sheet)
+    return text_table(data, path.name, delimiter) if made is None else (made, ())
+
+
+def _typed(data: bytes, path: Path, sheet: str | None) -> pl.DataFrame | None:
+    """The frame of a file that says what it is; None where it must be text."""
     ending = _ending(path)
     if data[:4] == b"PAR1":
         return guarded(lambda: pl.read_parquet(io.BytesIO(data)), path.name, "Parquet")
@@ -99,7 +106,7 @@ def _frame(data: bytes, path: Path, delimiter: str | None, sheet: str | None) ->
         raise InputError(
             f"{path.name} is a zip archive; unpack it and name the table in it (or end its name in .xlsx)."
         )
-    return text_table(data, path.name, delimiter)
+    return None
 
 
 def checked_frame(frame: pl.DataFrame, source: str) -> pl.DataFrame:

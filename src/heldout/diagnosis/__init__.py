@@ -11,10 +11,12 @@ from heldout.diagnosis.leaks import LEAKS
 from heldout.diagnosis.remedies import Remedies
 from heldout.diagnosis.trivial import BetterThanTrivial
 from heldout.diagnosis.verdict import Verdict
+from heldout.diagnosis.yardstick import BetterThanYardstick
 from heldout.multiplicity import holm
 
 CHECKS: tuple[type[Check], ...] = (
     BetterThanTrivial,
+    BetterThanYardstick,
     Verdict,
     Remedies,
     *LEAKS,

@@ -17,10 +17,12 @@ from heldout.differences import Difference, difference
 from heldout.fitting import Fitted
 from heldout.intervals import Score
 from heldout.multiplicity import holm
+from heldout.panel import entry_of
 from heldout.words import interval, number, p_said, percent
 
 FAMILY_ERROR = 0.05  # chance of any false alarm in a study, all learners and questions together
 ROUNDS = 2
+YARDSTICK, BEATS_YARDSTICK = "yardstick", "beats yardstick"  # of a network and the simple learner of its panel
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Comparison:
     ----------
     learner : str, the name of the learner that is asked about
     other : str, what it is compared with, in words
-    relation : "beats trivial", "trivial", "simpler" or "richer": what the other is to the learner
+    relation : "beats trivial", "trivial", "beats yardstick", "yardstick", "simpler" or "richer"
+        What the other is to the learner.
     difference : Difference of the losses, positive where the relation's claim holds
     train, validation : Score of the other, or None where it could not be fitted
     p : float, adjusted for all questions of the study
@@ -86,8 +89,16 @@ class Comparison:
 
 
 def first_round(learners: Sequence[Fitted], baseline: Fitted | None) -> list[Comparison]:
-    """Each learner beside the trivial answer and beside its siblings among `learners`."""
-    made = [item for learner in learners for item in (*_beside_trivial(learner, baseline), *_beside(learner, learners))]
+    """Each learner beside the trivial answer, its siblings among `learners`, and a network beside the yardstick."""
+    made = [
+        item
+        for learner in learners
+        for item in (
+            *_beside_trivial(learner, baseline),
+            *_beside_yardstick(learner, learners),
+            *_beside(learner, learners),
+        )
+    ]
     return judged(made)
 
 
@@ -101,7 +112,7 @@ def compared(learner: Fitted, other: Fitted, relation: str, title: str = "") -> 
     """The learner beside another that was fitted to the same rows."""
     (_, mine), (train, theirs) = learner.scored, other.scored
     found = difference(mine, theirs)
-    found = found.turned() if relation == "beats trivial" else found
+    found = found.turned() if relation.startswith("beats") else found
     return Comparison(learner.name, title or other.shown_title, relation, found, train.score(), theirs.score())
 
 
@@ -115,6 +126,17 @@ def _beside_trivial(learner: Fitted, baseline: Fitted | None) -> Iterator[Compar
     if baseline is not None:
         yield compared(learner, baseline, "beats trivial")
         yield compared(learner, baseline, "trivial")
+
+
+def _beside_yardstick(learner: Fitted, learners: Sequence[Fitted]) -> Iterator[Comparison]:
+    entry = entry_of(learner.estimator)
+    if entry is None or not entry.is_network:
+        return
+    for other in learners:
+        simple = entry_of(other.estimator)
+        if simple is not None and simple.yardstick:
+            yield compared(learner, other, BEATS_YARDSTICK)
+            yield compared(learner, other, YARDSTICK)
 
 
 def _beside(learner: Fitted, learners: Sequence[Fitted]) -> Iterator[Comparison]:

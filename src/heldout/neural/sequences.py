@@ -119,6 +119,7 @@ class SequenceLearner(NeuralLearner):
     def _door(self, X: Any, y: Any, sample_weight: Any, *, reset: bool = True) -> tuple[Array, Any, Array]:
         texts = texts_of(X)
         if texts is None:
+            self._require_series(reset)
             X, y, weights = super()._door(X, y, sample_weight, reset=reset)
             return self._series(X, reset), y, weights
         check_consistent_length(texts, y)
@@ -130,15 +131,21 @@ class SequenceLearner(NeuralLearner):
 
     def _rows_in(self, X: Any) -> Array:
         texts = texts_of(X)
-        return self._series(super()._rows_in(X), reset=False) if texts is None else self._codes_of(texts, reset=False)
+        if texts is not None:
+            return self._codes_of(texts, reset=False)
+        self._require_series(reset=False)
+        return self._series(super()._rows_in(X), reset=False)
+
+    def _require_series(self, reset: bool) -> None:
+        """InputError where a learner that was fitted to texts is given numbers."""
+        if not reset and self.tokens_ is not None:
+            raise InputError(f"{type(self).__name__} was fitted to texts, and X holds none.")
 
     def _series(self, X: Array, reset: bool) -> Array:
         """The rows as series (n, T, C); those of one channel may come as (n, T)."""
         if reset:
             self._read_as: Tokens | None = None
             self._truncated = 0
-        elif self.tokens_ is not None:
-            raise InputError(f"{type(self).__name__} was fitted to texts, and X holds none.")
         X = X[..., None] if X.ndim == 2 else X
         if X.ndim != 3:
             raise InputError(f"X has the shape {X.shape} and must be series (n, steps) or (n, steps, channels).")
