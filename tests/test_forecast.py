@@ -80,7 +80,7 @@ def test_gaps_are_carried_on_and_said() -> None:
         "2 steps are missing between the first and the last (2020-01-11, 2020-01-12): nothing is predicted for them, "
         "and in windows the value before stands in."
     ]
-    ahead = windows.ahead(table)
+    ahead = windows.unseen(table)
     assert ahead.frame["day"][-1] == days(31)[30] and ahead.frame["heat"][-1] is None
     assert ahead.frame["heat before"][-1].to_list() == heat[26:30].tolist()
 
@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_said() -> None:
             Windows.of(table, **options).learning(table)  # type: ignore[arg-type]
     windows = Windows.of(table, "heat", known=["holiday"])
     with pytest.raises(InputError, match=r"no row for 2020-01-31, and holiday of that time must be known"):
-        windows.ahead(table)
+        windows.unseen(table)
 
 
 # Learners --------------------------------------------------------------------------------------------------

@@ -215,6 +215,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "RecurrentLanguageModel": lambda: language_model("RecurrentLanguageModel"),
     "Series": lambda: windows()[1].series_,
     "Windows": lambda: windows()[0],
+    "Cases": lambda: resolve("Cases").of(table(), "price", series="town"),
     "PersistenceRegressor": lambda: learner("PersistenceRegressor"),
     "SequenceForecaster": lambda: resolve("SequenceForecaster")(window=3).fit(np.arange(40.0) % 7),
 }

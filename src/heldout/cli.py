@@ -78,7 +78,10 @@ Window = Annotated[
     int | None, typer.Option(help="Rows of the past that a forecast looks at. Default: 14, or two seasons.", min=1)
 ]
 SeriesColumn = Annotated[
-    str | None, typer.Option("--series", help="The column that tells several series apart.", metavar="COLUMN")
+    str | None,
+    typer.Option(
+        "--series", help="The column that tells series apart; without --forecast each is a case.", metavar="COLUMN"
+    ),
 ]
 Known = Annotated[
     list[str] | None,

@@ -21,7 +21,6 @@ from heldout.metrics import Prediction
 from heldout.panel import LEARNERS
 from heldout.persist import State
 from heldout.problem import Problem, label_text
-from heldout.series.windows import Windows
 from heldout.words import percent
 
 
@@ -147,23 +146,19 @@ class Model:
 
     def _read(self, data: Any, options: dict[str, Any]) -> tuple[Table, pl.DataFrame, list[str]]:
         """Rows for the learner, what to show beside their predictions, and notices."""
-        if self.problem.windows is not None:
-            return self._dated(data, self.problem.windows, options)
+        made = self.problem.made_of
+        if made is not None:
+            table, notices = conform(data, made.columns, **options)
+            rows = made.unseen(table)
+            return rows, rows.frame.select(made.shown), notices
         wanted = wanted_for(self.columns, options.pop("damaged", "refuse"))
         given = as_raw(data, wanted=wanted, **{name: options.pop(name, None) for name in ("delimiter", "sheet")})
         table, notices = conform(given, self.columns, **options)
         return table, given.frame.drop([given.image.name] if given.image else []), notices
 
-    def _dated(self, data: Any, windows: Windows, options: dict[str, Any]) -> tuple[Table, pl.DataFrame, list[str]]:
-        """A row for each time that can be forecast, and what came then, where that is known."""
-        dated, notices = conform(data, windows.columns, **options)
-        rows = windows.ahead(dated)
-        names = [name for name in (windows.series, windows.time, self.problem.target) if name is not None]
-        return rows, rows.frame.select(names), notices
-
     def _table(self, data: Any) -> Table:
-        made = self.problem.windows
-        return conform(data, self.columns)[0] if made is None else made.ahead(conform(data, made.columns)[0])
+        made = self.problem.made_of
+        return conform(data, self.columns)[0] if made is None else made.unseen(conform(data, made.columns)[0])
 
     def says(self, table: Table) -> Prediction:
         """What the learner says of rows that were read as the training rows were, its probabilities calibrated."""

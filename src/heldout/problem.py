@@ -18,6 +18,7 @@ from heldout.errors import InputError, suggest
 from heldout.metrics import Criterion
 from heldout.persist import State
 from heldout.screening import LeftOut, screen
+from heldout.series.cases import Cases
 from heldout.series.windows import Windows
 from heldout.words import joined, number
 
@@ -71,6 +72,8 @@ class Problem:
         Known once the data is split.
     windows : Windows or None
         Of a forecast: how its rows are made of dated ones.
+    cases : Cases or None
+        Of series in a long table: how they are put together.
     """
 
     task: metrics.Task
@@ -86,6 +89,7 @@ class Problem:
     notices: tuple[str, ...] = ()
     trivial: Trivial | None = field(default=None)
     windows: Windows | None = field(default=None)
+    cases: Cases | None = field(default=None)
 
     @classmethod
     def state(
@@ -102,6 +106,7 @@ class Problem:
         drop: Collection[str] = (),
         keep: Collection[str] = (),
         windows: Windows | None = None,
+        cases: Cases | None = None,
     ) -> Problem:
         """State the problem of predicting `target` from the other columns of `table`.
 
@@ -122,6 +127,8 @@ class Problem:
             Columns to leave out, and columns to keep although they look like an identifier or the like.
         windows : Windows, optional
             How the rows of `table` were made, of a forecast.
+        cases : Cases, optional
+            How they were made of a long table of series.
 
         Raises
         ------
@@ -168,6 +175,7 @@ class Problem:
             left_out=tuple(out),
             notices=(*table.notices, *notices),
             windows=windows,
+            cases=cases,
         )
 
     def __repr__(self) -> str:
@@ -177,6 +185,11 @@ class Problem:
     def positive(self) -> Label | None:
         """The positive class of a binary problem, else None."""
         return self.classes[-1] if self.task == "binary" and self.classes else None
+
+    @property
+    def made_of(self) -> Windows | Cases | None:
+        """How its rows are made of those of another table; None where they are that table's own."""
+        return self.windows or self.cases
 
     @property
     def form(self) -> str:
@@ -292,6 +305,7 @@ class Problem:
             "notices": list(self.notices),
             "trivial": None if self.trivial is None else asdict(self.trivial),
             "windows": self.windows,
+            "cases": self.cases,
         }
 
     @classmethod
@@ -317,6 +331,7 @@ class Problem:
             notices=tuple(state.texts("notices")),
             trivial=_restored_trivial(state.part("trivial")) if state.optional("trivial") else None,
             windows=state.object("windows", Windows) if state.optional("windows") else None,
+            cases=state.object("cases", Cases) if state.optional("cases") else None,
         )
 
 

@@ -12,7 +12,9 @@ from heldout.data.images.pixels import joined
 from heldout.data.read import conform, read
 from heldout.data.table import Source, Table
 from heldout.errors import InputError
+from heldout.series.cases import Cases
 from heldout.series.windows import Windows
+from heldout.split import require_rows
 
 if TYPE_CHECKING:
     from heldout.study import Study
@@ -52,16 +54,16 @@ def gather(study: Study) -> tuple[Table, list[str] | None, str | None]:
     return Table(frame, table.columns, table.source, images, tuple(notices)), names, table.source.sha256
 
 
-def framed(study: Study, table: Table) -> tuple[Table, Windows | None]:
-    """The rows that a forecast learns from, and how they are made; other tables as they are.
+def framed(study: Study, table: Table) -> tuple[Table, Windows | Cases | None]:
+    """The rows of a forecast, or of series in a long table, and how they are made; other tables as they are.
 
-    Raises InputError for options that do not go together, and as `Windows.of` does.
+    Raises InputError for options that do not go together, and as `Windows.of` and `Cases.of` do.
     """
     if study.forecast is None:
         for option, value in (("window", study.window), ("known", study.known)):
             if value:
                 raise InputError(f"--{option} is for forecasts; say how many steps ahead: --forecast 1.")
-        return table, None
+        return (table, None) if study.series is None else _cases(study, table, study.series)
     if study.validation is not None or study.test is not None or study.part is not None or study.group is not None:
         raise InputError("A forecast is split by its time: leave out --validation, --test, --split and --group.")
     windows = Windows.of(
@@ -77,6 +79,17 @@ def framed(study: Study, table: Table) -> tuple[Table, Windows | None]:
     study.time = windows.time
     made = windows.learning(table)
     return dataclasses.replace(made, notices=(*table.notices, *windows.said(table))), windows
+
+
+def _cases(study: Study, table: Table, series: str) -> tuple[Table, Cases]:
+    if study.validation is not None or study.test is not None or study.part is not None or study.group is not None:
+        raise InputError(
+            "Series in a long table are split at random: leave out --validation, --test, --split and --group."
+        )
+    cases = Cases.of(table, str(study.target), series=series, time=study.time, drop=study.drop)
+    made = cases.learning(table, str(study.target))
+    require_rows(made)
+    return made, cases
 
 
 def _main(study: Study) -> Table:

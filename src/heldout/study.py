@@ -32,6 +32,8 @@ from heldout.ledger import Ledger
 from heldout.model import Model
 from heldout.panel import LEARNERS
 from heldout.problem import Problem, Trivial
+from heldout.series.cases import Cases
+from heldout.series.windows import Windows
 from heldout.sources import framed, gather
 from heldout.split import SHARES, Split, require_rows, train_validation_test_split
 from heldout.views import FindingList, Leaderboard
@@ -59,7 +61,8 @@ class Study:
     window : int, optional
         Steps of the past that a forecast looks at. Default: 14, or two days of hours, two years of months.
     series : str, optional
-        The column that tells several series apart.
+        The column that tells several series apart. Without `forecast` each of them is one case: its rows, in the order
+        of `time`, become one row of series, and the split is at random.
     known : sequence of str, optional
         Columns that are known in advance for the time that is forecast, such as holidays.
     part : str, optional
@@ -378,7 +381,9 @@ class Study:
     def _begin(self) -> None:
         table, given, digest = gather(self)
         require_rows(table)
-        table, windows = framed(self, table)
+        table, made_of = framed(self, table)
+        windows = made_of if isinstance(made_of, Windows) else None
+        cases = made_of if isinstance(made_of, Cases) else None
         problem = Problem.state(
             table,
             str(self.target),
@@ -386,11 +391,12 @@ class Study:
             criterion=self.criterion,
             positive=self.positive,
             group=self.group,
-            time=self.time,
+            time=self.time if cases is None else None,
             part=self.part,
-            drop=self.drop if windows is None else (),
+            drop=self.drop if made_of is None else (),
             keep=self.keep,
             windows=windows,
+            cases=cases,
         )
         candidates(problem, self.learners)  # a wrong name is said before the work begins
         made = train_validation_test_split(

@@ -14,6 +14,7 @@ import polars as pl
 from heldout.data.formats import checked_frame
 from heldout.data.images import pixels
 from heldout.data.raw import IMAGE, Raw, image_column
+from heldout.data.series import series_column
 from heldout.data.table import Source, checked_names
 from heldout.errors import InputError
 
@@ -100,8 +101,12 @@ def _series(name: str, values: Any) -> pl.Series:
 
 
 def _from_vector(name: str, values: np.ndarray[Any, Any]) -> pl.Series:
+    if values.ndim == 2 and values.dtype.kind in "fiub" and values.shape[1]:
+        return series_column(name, values)[1]
     if values.ndim != 1:
-        raise InputError(f"The column {name!r} is an array of {values.ndim} axes; a column has one.")
+        raise InputError(
+            f"The column {name!r} is an array of {values.ndim} axes; a column has one, or two of series (rows, steps)."
+        )
     if values.dtype.kind == "f":
         return pl.Series(name, values.astype(np.float64), nan_to_null=True)
     if values.dtype.kind in "iub":

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from heldout.data import frames
@@ -17,6 +18,7 @@ from heldout.data.images import pixels as of_images
 from heldout.data.images.wanted import Wanted
 from heldout.data.raw import Raw
 from heldout.data.recognise import LONG_CODES, divided, missing_marks, padded, parse_for, read_as, recognise
+from heldout.data.series import series_column
 from heldout.data.table import KINDS, Column, Source, Table
 from heldout.errors import InputError, suggest
 
@@ -136,6 +138,8 @@ def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
 
 def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source: Source) -> Column:
     found, note = _typed_kind(series, source)
+    if found == "series" and asked in (None, found):
+        return series_column(series.name, np.empty((0, int(series.dtype.shape[0]))))[0]  # type: ignore[attr-defined]
     if found is not None:
         parse: dict[str, Any] = {"missing": missing_marks(asked or found, missing)} if missing else {}
         if (found, asked) == ("date", "number"):
@@ -154,6 +158,8 @@ def _typed_kind(series: pl.Series, source: Source) -> tuple[str | None, str]:
         return None, ""
     if kind == pl.Boolean:
         return "boolean", ""
+    if isinstance(kind, pl.Array) and kind.inner.is_numeric():
+        return "series", ""
     if kind.is_integer() and max(abs(int(series.min() or 0)), abs(int(series.max() or 0))) > MOST_WHOLE:  # type: ignore[arg-type]
         return "category", LONG_CODES
     if kind.is_numeric():
@@ -174,6 +180,8 @@ def _typed_kind(series: pl.Series, source: Source) -> tuple[str | None, str]:
 
 def _values(series: pl.Series, column: Column, source: Source) -> pl.Series:
     """The column's values in the type of its kind, checked."""
+    if column.kind == "series":
+        return _steps(series, column, source)
     if series.dtype in (pl.Categorical, pl.Enum, pl.Null):
         series = series.cast(pl.String)
     if series.dtype == pl.String:
@@ -187,6 +195,19 @@ def _values(series: pl.Series, column: Column, source: Source) -> pl.Series:
     if column.kind == "number":
         values = _finite(_without(values, column.parse.get("missing", ())), series, column, source)
     return values.alias(column.name)
+
+
+def _steps(series: pl.Series, column: Column, source: Source) -> pl.Series:
+    """A column of series of the right length, finite but where a step is missing."""
+    wanted = column.parse["steps"]
+    if not isinstance(series.dtype, pl.Array) or series.dtype.shape != (wanted,):
+        found = f"of {series.dtype.shape[0]} steps" if isinstance(series.dtype, pl.Array) else "none"
+        raise InputError(f"{source.name}: {column.name!r} should hold series of {wanted} steps, and they are {found}.")
+    values = np.array(series.cast(pl.Array(pl.Float64, wanted)).to_numpy(), np.float64)
+    if np.isinf(values).any():
+        row = int(np.argmax(np.isinf(values).any(axis=1)))
+        raise InputError(f"{source.name}: {column.name!r} is infinite in row {row + 1:,}; replace it by a number.")
+    return pl.Series(column.name, values, dtype=pl.Array(pl.Float64, wanted))
 
 
 def _converted(series: pl.Series, column: Column) -> tuple[pl.Series, pl.Series]:

@@ -20,6 +20,7 @@ CLASSES: dict[str, str] = {
     "Strings": "heldout.data.blocks:Strings",
     "Series": "heldout.data.blocks:Series",
     "Windows": "heldout.series.windows:Windows",
+    "Cases": "heldout.series.cases:Cases",
     "SequenceForecaster": "heldout.series.forecaster:SequenceForecaster",
     "Temperature": "heldout.certainty.calibration:Temperature",
     "Isotonic": "heldout.certainty.calibration:Isotonic",

@@ -131,7 +131,7 @@ class Windows:
             )
         return made
 
-    def ahead(self, table: Table) -> Table:
+    def unseen(self, table: Table) -> Table:
         """A row for each time that can be forecast from this table: those in it, and the one that is still to come."""
         made = self._rows(table, ahead=True)
         if not len(made):
@@ -259,6 +259,11 @@ class Windows:
     def words(self) -> str:
         """ "1 day ahead, from the 14 days before"."""
         return f"{self.clock.words(self.horizon)} ahead, from the {self.clock.words(self.window)} before"
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that stand beside a prediction."""
+        return tuple(name for name in (self.series, self.time, self.target) if name is not None)
 
     @property
     def seasonal_back(self) -> int | None:

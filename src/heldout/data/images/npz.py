@@ -1,4 +1,4 @@
-"""NPZ files of NumPy: images (or rows of numbers) and their targets, found by the names of the arrays."""
+"""NPZ files of NumPy: images, series or rows of numbers, and their targets, found by the names of the arrays."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def npz_table(data: bytes, source: Source) -> Raw:
     """The table in an NPZ file: inputs and targets, the part of each row where arrays are named by parts.
 
     Inputs are called X, images, data or the like, targets y, labels, target or the like; x_train, y_train, x_test and
-    so on give the split. Further arrays of one axis and the same length become columns.
+    so on give the split. Fractions (n, channels, steps) with fewer channels than steps are series.
+    Further arrays of one axis and the same length become columns.
 
     Raises InputError where no inputs are found, lengths do not match, or targets have several columns.
     """
@@ -63,7 +64,16 @@ def npz_table(data: bytes, source: Source) -> Raw:
     raw = to_raw(columns)
     lacks = f"{source.name} has no array of targets; call it y (there are: {', '.join(arrays)})."
     told = Source(source.name, source.path, source.sha256, target, PART if len(pieces) > 1 else None, lacks)
-    return Raw(raw.frame, told, raw.known, raw.pixels)
+    inputs = [array for name, array in arrays.items() if array.ndim == 3 and are_series(array)]
+    notices = [_said(inputs[0], source.name)] if inputs else []
+    return Raw(raw.frame, told, raw.known, raw.pixels, tuple(notices))
+
+
+def _said(X: NDArray[Any], source: str) -> str:
+    return (
+        f"{source}: an array of {' x '.join(map(str, X.shape))} fractions is taken as series of {X.shape[2]} steps, "
+        f"{X.shape[1]} channel{'s' * (X.shape[1] > 1)}; images of fractions need a last axis of channels."
+    )
 
 
 def _of_part(arrays: Arrays, part: str) -> dict[str, NDArray[Any]]:
@@ -86,7 +96,10 @@ def _columns(arrays: Arrays, source: str, part: str) -> dict[str, Any]:
     X = arrays[inputs]
     if X.ndim < 2:
         raise InputError(f"{where}: {inputs} has the shape {X.shape}; inputs are rows of numbers, or images.")
-    columns: dict[str, Any] = {"image": X} if X.ndim > 2 else {f"x{i}": X[:, i] for i in range(X.shape[1])}
+    if are_series(X):
+        columns: dict[str, Any] = _channels(X)
+    else:
+        columns = {"image": X} if X.ndim > 2 else {f"x{i}": X[:, i] for i in range(X.shape[1])}
     for name, array in arrays.items():
         if name == inputs:
             continue
@@ -99,6 +112,17 @@ def _columns(arrays: Arrays, source: str, part: str) -> dict[str, Any]:
                 f"{where}: {name} has the shape {array.shape}, and {inputs} has {len(X):,} rows; give one target a row."
             )
     return columns
+
+
+def are_series(X: NDArray[Any]) -> bool:
+    """Whether an array is of series (n, channels, steps) and not of images: fractions, fewer channels than steps."""
+    return X.ndim == 3 and X.dtype.kind == "f" and X.shape[1] < X.shape[2]
+
+
+def _channels(X: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    if X.shape[1] == 1:
+        return {"series": X[:, 0]}
+    return {f"channel {i + 1}": X[:, i] for i in range(X.shape[1])}
 
 
 def _together(parts: list[NDArray[Any]], source: str) -> NDArray[Any]:
