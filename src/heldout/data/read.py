@@ -139,7 +139,7 @@ def _table(raw: Raw, kinds: Mapping[str, str], missing: Sequence[str]) -> Table:
 def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source: Source) -> Column:
     found, note = _typed_kind(series, source)
     if found == "series" and asked in (None, found):
-        return series_column(series.name, np.empty((0, int(series.dtype.shape[0]))))[0]  # type: ignore[attr-defined]
+        return series_column(series.name, np.zeros((1, int(series.dtype.shape[0]))))[0]  # type: ignore[attr-defined]
     if found is not None:
         parse: dict[str, Any] = {"missing": missing_marks(asked or found, missing)} if missing else {}
         if (found, asked) == ("date", "number"):
