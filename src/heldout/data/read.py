@@ -140,7 +140,7 @@ def _column(series: pl.Series, asked: str | None, missing: Sequence[str], source
     found, note = _typed_kind(series, source)
     if found == "series" and asked in (None, found):
         steps = int(cast("pl.Array", series.dtype).shape[0])
-        return series_column(series.name, np.empty((0, steps)))[0]
+        return series_column(series.name, np.zeros((1, steps)))[0]
     if found is not None:
         parse: dict[str, Any] = {"missing": missing_marks(asked or found, missing)} if missing else {}
         if (found, asked) == ("date", "number"):
