@@ -1,4 +1,4 @@
-"""How sure: calibration, conformal prediction, the choice, the reusable holdout, nested cross-validation."""
+"""How sure: calibration, conformal prediction, the choice, the reusable holdout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from heldout import (
@@ -25,7 +25,6 @@ from heldout import (
     Study,
     Thresholdout,
     calibration,
-    nested_cross_validate,
     persist,
 )
 from heldout.baseline import BaselineRegressor
@@ -312,23 +311,6 @@ def test_figure_1_of_dwork_et_al_in_small(strong: int) -> None:
     assert plain > fresh + 0.08
     answer = guard.ask(*accuracy["guarded"][:2])
     assert strong or abs(answer - accuracy["guarded"][2]) < 4 / np.sqrt(n)
-
-
-# Nested cross-validation ---------------------------------------------------------------------------------------
-
-
-def test_nested_cross_validation_is_scikit_learns() -> None:
-    X, z = line(60)
-    y = (z > 0).astype(int)
-    grid = {"n_neighbors": [1, 5, 9]}
-    found = nested_cross_validate(KNeighborsClassifier(), grid, X, y, cv=KFold(4), inner=KFold(3), criterion="accuracy")
-    search = GridSearchCV(KNeighborsClassifier(), grid, cv=KFold(3))
-    np.testing.assert_allclose(-found.losses, cross_val_score(search, X, y, cv=KFold(4)))
-    flat = GridSearchCV(KNeighborsClassifier(), grid, cv=KFold(4)).fit(X, y)
-    assert -found.winner == pytest.approx(flat.best_score_) and found.best == flat.best_params_
-    assert found.nested.low < found.nested.value == pytest.approx(found.losses.mean())
-    with pytest.raises(InputError, match="no parameter 'k'"):
-        nested_cross_validate(KNeighborsClassifier(), {"k": [1]}, X, y)
 
 
 # In a study ----------------------------------------------------------------------------------------------------

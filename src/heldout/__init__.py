@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from heldout.diagnosis.alone import diagnose
     from heldout.diagnosis.cross_validation import cross_validate
     from heldout.diagnosis.curves import learning_curve, validation_curve
-    from heldout.diagnosis.nested import nested_cross_validate
     from heldout.diagnosis.resampled import corrected_t_test
     from heldout.diagnosis.search import Search
     from heldout.diagnosis.spaces import Between, space_of
@@ -168,7 +167,6 @@ _PLACES = {
     "learning_curve": "heldout.diagnosis.curves",
     "validation_curve": "heldout.diagnosis.curves",
     "corrected_t_test": "heldout.diagnosis.resampled",
-    "nested_cross_validate": "heldout.diagnosis.nested",
     "calibration": "heldout.certainty.calibration",
     "ConformalClassifier": "heldout.certainty.conformal_estimators",
     "ConformalRegressor": "heldout.certainty.conformal_estimators",
@@ -267,7 +265,6 @@ __all__ = [
     "logistic_inference",
     "margin_loss",
     "maximum_likelihood",
-    "nested_cross_validate",
     "occlusion_sensitivity",
     "permutation_importance",
     "read",

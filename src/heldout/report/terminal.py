@@ -97,7 +97,7 @@ def _leaderboard(record: Record, console: Console, verbose: int) -> None:
     _heading(console, f"Learners by {criterion['title']}{unit} ({better} is better, 95% intervals)")
     table, unscored = _table("", "learner", "validation", "train", "gap", "fit"), []
     for entry in record["leaderboard"]:
-        mark = "→" if entry["chosen"] else ""
+        mark = "→" if entry["chosen"] else "≈" if entry.get("alike") else ""
         if entry["status"] != "fitted":
             table.add_row(mark, Text(entry["title"]), entry["status"])
             unscored.append(Text(f"{entry['title']} {entry['status']}: {entry['error']}"))
