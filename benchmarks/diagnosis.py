@@ -302,7 +302,7 @@ def duplicates(sets: int) -> None:
         called += bool(found)
         told += [[item["with"]["value"], item["without"]["value"], item["rows"] / item["looked_at"]] for item in found]
         held = leaks_of.fresh(seed)
-        truth.append(float(np.mean(study.model.predict(held) == held["grade"].to_numpy())))
+        truth.append(float(np.mean(study.model.predict(held) == held["grade"].cast(pl.Int64).to_numpy())))
     whole, without, rows = np.mean(told, axis=0)
     print(
         f"duplicates: called in {share(called, sets)}; {rows:.1%} of validation are twins; a forest's accuracy with "

@@ -10,17 +10,24 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2, kstest
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import root_mean_squared_error
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from heldout import Study, diagnosis
+from heldout import Study, diagnosis, read
+from heldout.candidates import candidates
+from heldout.data.encode import Encoder
 from heldout.diagnosis import Check, Evidence, Finding, Suspicion, findings
 from heldout.diagnosis.alone import diagnose
 from heldout.diagnosis.leaks import columns, copies, order, parts, preparation, selection
+from heldout.diagnosis.leaks.seen import Seen
 from heldout.errors import InputError
+from heldout.fitting import Rows, fit
+from heldout.problem import Problem
+from heldout.split import train_validation_test_split
 
 Frame = dict[str, Any]
 N = 400
@@ -37,10 +44,19 @@ def table(seed: int = 0, n: int = N) -> Frame:
 
 
 def found(frame: Mapping[str, Any], target: str = "y", **options: Any) -> dict[str, Finding]:
-    """What is called of leaks, by code."""
-    learner = "LinearRegression" if np.asarray(frame[target]).dtype.kind == "f" else "SoftmaxClassifier"
-    study = Study(dict(frame), target, learners=[learner], **options).fit()
-    return {item.code: item for item in study.findings if item.code.startswith("H5") and item.severity != "info"}
+    """What is called of leaks, by code: the checks alone, as a study makes them."""
+    data = read(dict(frame))
+    problem = Problem.state(data, target, **options)
+    split = train_validation_test_split(data, problem)
+    encoder = Encoder().fit(split.train.table.select(problem.features))
+    rows = tuple(Rows.of(part, problem, encoder, 0) for part in (split.train, split.validation))
+    fitted = [
+        fit(item, problem, *rows)
+        for item in candidates(problem, [Ridge()] if problem.classes is None else [GaussianNB()])
+    ]
+    seen = Seen.of_study(rows, problem, given=split.given)
+    told = findings(Evidence(problem, tuple(fitted), seen=seen))
+    return {item.code: item for item in told if item.code.startswith("H5") and item.severity != "info"}
 
 
 # What is planted is found -----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ LEFT = 0.5  # of what the best honest column leaves unexplained
 FEW_LEVELS = 0.2  # distinct values a row, up to which rows are put together by value, not by neighbourhood
 WINDOW = 3  # neighbours on each side
 SURE = 0.975
+MISSING = 0.1  # of a column's values at most, for a law that it is part of
 EXACT = 1e-5  # root mean square of what is left, in standard deviations of the target
 MOST_TERMS = 300
 ROWS_PER_TERM = 5
@@ -142,7 +143,9 @@ class HiddenTarget(Check):
 
 def _ways(seen: Seen, evidence: Evidence) -> Iterator[tuple[str, list[str], Array, Array]]:
     """A way to make up the target, names of the terms, the terms (n, d) and what they should give (n, k)."""
-    names = seen.of_kind("number", "boolean")
+    names = [
+        name for name in seen.of_kind("number", "boolean") if seen.frame[name].null_count() <= MISSING * len(seen.y)
+    ]
     if not names:
         return
     columns = np.column_stack([seen.numbers(name) for name in names])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import polars as pl
 from scipy.stats import binomtest
 
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
@@ -23,6 +24,7 @@ NEAR = 0.05  # of the median distance to the nearest row
 MATERIAL = 0.01  # share of the rows of validation
 LEAST_TWINS = 3
 BY_CHANCE = 1e-3  # twins expected among the rows of train, where columns are independent
+UNIQUE = ("image", "text")  # that are never the same by chance
 SAME_TARGET = 0.01  # standard deviations between the targets of twins
 BLOCK = 256
 
@@ -83,33 +85,35 @@ class CopiedRows(Check):
 
 def exact_twins(seen: Seen) -> Twins | None:
     """Rows of validation whose features all are as in a row of train, rarely enough not to be so by chance."""
-    import polars as pl
-
+    if not seen.features:
+        return None
     frames = [table.frame.select(seen.features) for table in seen.tables]
     code = codes(pl.concat(frames))
-    first = {int(value): row for row, value in reversed(list(enumerate(code[: seen.n_train])))}
-    rows = [row for row, value in enumerate(code[seen.n_train :]) if int(value) in first]
-    if not rows:
+    known, first = np.unique(code[: seen.n_train], return_index=True)
+    held = code[seen.n_train :]
+    place = np.minimum(np.searchsorted(known, held), len(known) - 1)
+    rows = np.flatnonzero(known[place] == held)
+    if not len(rows):
         return None
     expected = np.full(len(rows), float(seen.n_train))
     for name in seen.features:
-        values, held = frames[0][name], frames[1][name][rows]
-        counts = values.value_counts()
-        joined = held.to_frame().join(counts, on=name, how="left", nulls_equal=True, maintain_order="left")
+        if seen.kind(name) in UNIQUE:
+            expected[:] = 0.0
+            break
+        counts = frames[0][name].value_counts()
+        values = frames[1][name][rows].to_frame()
+        joined = values.join(counts, on=name, how="left", nulls_equal=True, maintain_order="left")
         expected *= joined["count"].to_numpy() / seen.n_train
-    kept = [row for row, chance in zip(rows, expected, strict=True) if chance <= BY_CHANCE]
-    twins = [first[int(code[seen.n_train + row])] for row in kept]
-    return Twins(np.array(kept, np.int64), np.array(twins, np.int64), seen.n_validation)
+    kept = rows[expected <= BY_CHANCE]
+    return Twins(kept, first[place[kept]], seen.n_validation)
 
 
 def near_twins(seen: Seen) -> Twins | None:
     """Rows of validation that lie much nearer to a row of train than rows of train to each other, but not on it."""
     if seen.is_table and len(seen.of_kind("number", "date")) < LEAST_NUMBERS:
         return None
-    rng = np.random.default_rng(0)
-    sizes = [min(n, most) for n, most in zip((seen.n_train, seen.n_validation), MOST, strict=True)]
-    train, held = (np.sort(rng.choice(len(m), k, replace=False)) for m, k in zip(seen.matrices, sizes, strict=True))
-    rows, queries = (np.asarray(m[at], np.float64) for m, at in zip(seen.matrices, (train, held), strict=True))
+    train, held = seen.taken(MOST)
+    rows, queries = seen.encoded(train, held)
     spread = rows.std(axis=0)
     rows, queries = (m[:, spread > 0] / spread[spread > 0] for m in (rows, queries))
     far, nearest = _nearest(queries, rows)

@@ -48,8 +48,9 @@ class RowOrder(Check):
 
     def _finding(self, following: list[str], target: str, p: float) -> Finding:
         message = (
-            f"{listed(following)} follows the order of the rows, and so does {target} ({p_said(p)}): it says where in "
-            "the table a row stood, which new rows do not have. Leave it out (--drop), or say --time if it is a time."
+            f"{listed(following)} {'follows' if len(following) == 1 else 'follow'} the order of the rows, and so does "
+            f"{target} ({p_said(p)}): it says where in the table a row stood, which new rows do not have. Leave it out "
+            "(--drop), or say --time if it is a time."
         )
         return Finding(self.code, self.title, "warning", message, evidence={"columns": following, "p": p})
 
@@ -161,7 +162,7 @@ class GroupOverlap(Check):
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | Suspicion | NotApplicable]:
         seen, problem = evidence.seen, evidence.problem
-        if seen is None or not seen.is_table:
+        if seen is None or not (seen.is_table or problem.group):
             yield NotApplicable(self.code, "there are no columns")
             return
         if problem.group is not None:

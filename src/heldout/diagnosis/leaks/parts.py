@@ -91,7 +91,7 @@ def told_apart(seen: Seen, names: Sequence[str]) -> tuple[float, float, dict[str
     from heldout.trees.forest import RandomForestClassifier
 
     rng = np.random.default_rng(0)
-    taken = [np.sort(rng.choice(len(m), min(len(m), MOST_ROWS), replace=False)) for m in seen.matrices]
+    taken = seen.taken((MOST_ROWS, MOST_ROWS))
     X, columns = _encoded(seen, taken, names)
     part = np.repeat([0, 1], [len(at) for at in taken])
     clusters = [rows.sample.cluster[at] for rows, at in zip(seen.rows, taken, strict=True)]
@@ -118,11 +118,11 @@ def told_apart(seen: Seen, names: Sequence[str]) -> tuple[float, float, dict[str
     return float(np.mean(areas)), min(1.0, 2 * min(p_values)), dict(zip(columns, weights.tolist(), strict=True))
 
 
-def _encoded(seen: Seen, taken: Sequence[Ints], names: Sequence[str]) -> tuple[Array, list[str]]:
+def _encoded(seen: Seen, taken: tuple[Ints, Ints], names: Sequence[str]) -> tuple[Array, list[str]]:
     """These rows of train and of validation as numbers, and what the columns are called; of images their pixels."""
     if not seen.is_table:
-        X = np.concatenate([m[at] for m, at in zip(seen.matrices, taken, strict=True)])
-        return X.astype(np.float64), [f"pixel {j}" for j in range(X.shape[1])]
+        X = np.concatenate(seen.encoded(*taken))
+        return X, [f"pixel {j}" for j in range(X.shape[1])]
     frame = pl.concat([table.frame[at] for table, at in zip(seen.tables, taken, strict=True)])
     table = replace(seen.tables[0], frame=frame).select(names)
     encoder = Encoder().fit(table)

@@ -5,6 +5,7 @@ The sealed test rows are no part of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -30,7 +31,7 @@ MOST_COLUMNS = 2_000  # of rows without a study: each is read and encoded
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Seen:
-    """Train and validation, as tables and as matrices of numbers.
+    """Train and validation, as tables and as numbers.
 
     Attributes
     ----------
@@ -38,8 +39,6 @@ class Seen:
         With the columns that learners do not see, too: groups, time, what was left out.
     features : tuple of str
         The columns that learners see.
-    matrices : arrays (n, d) of train and of validation
-        The features as numbers, in the encoding that train gives.
     rows : Rows of train and of validation, as learners get them
     given : bool
         Validation came with the rows; it was not drawn from them.
@@ -49,7 +48,6 @@ class Seen:
 
     tables: tuple[Table, Table]
     features: tuple[str, ...]
-    matrices: tuple[Array, Array]
     rows: tuple[Rows, Rows]
     given: bool
     chosen_from: tuple[Array, Array] | None = None
@@ -62,7 +60,6 @@ class Seen:
         return cls(
             (replace(train.select(plain), pixels=None), replace(validation.select(plain), pixels=None)),
             tuple(name for name in problem.features if name in plain),
-            (rows[0].X, rows[1].X),
             rows,
             given,
         )
@@ -86,10 +83,10 @@ class Seen:
             train = read(rows[0].X)
             validation, _ = conform(rows[1].X, train.columns)
         except InputError:
+            if chosen_from is not None:
+                raise
             return None
-        encoder = Encoder().fit(train)
-        matrices = (encoder.transform(train), encoder.transform(validation))
-        return cls((train, validation), tuple(train.names), matrices, rows, given, chosen_from)
+        return cls((train, validation), tuple(train.names), rows, given, chosen_from)
 
     @property
     def n_train(self) -> int:
@@ -104,14 +101,27 @@ class Seen:
         """The features are columns of their own, not the pixels of images or series alone."""
         return self.tables[0].image is None and bool(self.features)
 
+    def encoded(self, train: Ints, validation: Ints) -> tuple[Array, Array]:
+        """The features of these rows as numbers, in the encoding that train gives; padding of series as 0."""
+        if self.rows[0].encoder is not None:
+            chosen = (self.rows[0].X[train], self.rows[1].X[validation])
+            train_X, held_X = (np.nan_to_num(X.astype(np.float64)).reshape(len(X), -1) for X in chosen)
+            return train_X, held_X
+        parts = [table.take(at) for table, at in zip(self.tables, (train, validation), strict=True)]
+        encoder = Encoder().fit(parts[0])
+        return encoder.transform(parts[0]), encoder.transform(parts[1])
+
+    def taken(self, most: tuple[int, int]) -> tuple[Ints, Ints]:
+        """So many rows of train and of validation at random, in their order; all where there are no more."""
+        rng, sizes = np.random.default_rng(0), (self.n_train, self.n_validation)
+        train, held = (np.sort(rng.choice(n, min(n, k), replace=False)) for n, k in zip(sizes, most, strict=True))
+        return train, held
+
     @cached_property
     def sampled(self) -> tuple[Ints, Ints]:
         """The rows of train and of validation that the columns are looked at in: all, or MOST_ROWS at random."""
-        rng, most = np.random.default_rng(0), MOST_ROWS / (self.n_train + self.n_validation)
-        return tuple(
-            np.arange(n) if most >= 1 else np.sort(rng.choice(n, max(1, int(most * n)), replace=False))
-            for n in (self.n_train, self.n_validation)
-        )  # type: ignore[return-value]
+        share = min(1.0, MOST_ROWS / (self.n_train + self.n_validation))
+        return self.taken((math.ceil(share * self.n_train), math.ceil(share * self.n_validation)))
 
     @cached_property
     def n_sampled_train(self) -> int:
