@@ -94,7 +94,7 @@ def test_the_ledger_is_shown_and_a_broken_one_is_exit_code_1(cli, own_ledger: Pa
     code, out, _ = cli("ledger", "--study", "w")
     assert code == 0 and "opened" in out and "sealed" in out
     code, out, _ = cli("ledger", "--json")
-    assert [entry["kind"] for entry in json.loads(out)["entries"]] == ["sealed", "looked", "opened", "scored"]
+    assert [entry["kind"] for entry in json.loads(out)["entries"]] == ["sealed", "looked", "looked", "opened", "scored"]
     own_ledger.unlink()
     code, out, _ = cli("ledger", "--study", "w")
     assert code == 1

@@ -19,6 +19,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.tree import DecisionTreeClassifier as SklearnTree
 from sklearn.tree import DecisionTreeRegressor as SklearnTreeRegressor
 
+import heldout.diagnosis.search
 import heldout.study
 from heldout import (
     DecisionTreeRegressor,
@@ -32,8 +33,9 @@ from heldout import (
     Study,
 )
 from heldout.diagnosis.comparison import FAMILY_ERROR
+from heldout.diagnosis.spaces import Among
 from heldout.diagnosis.variants import variants
-from heldout.errors import WorkError
+from heldout.errors import InputError, WorkError
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(60, 2)), rng.normal(size=60)
@@ -59,12 +61,12 @@ CASES: list[tuple[Any, list[str], list[str]]] = [  # fitted, parameters of the s
     (
         MLPClassifier(max_iter=2, early_stopping=False),
         ["early_stopping True", "alpha 1", "dropout 0.5", "hidden_layer_sizes (12,)"],
-        ["hidden_layer_sizes (400,)"],
+        ["hidden_layer_sizes (400,)", "max_iter 8"],
     ),
     (
         SklearnMLP(hidden_layer_sizes=(16, 4), max_iter=2),
         ["early_stopping True", "alpha 1", "hidden_layer_sizes (4, 4)"],
-        ["hidden_layer_sizes (64, 16)"],
+        ["hidden_layer_sizes (64, 16)", "max_iter 8"],
     ),
     (make_pipeline(StandardScaler(), LogisticRegression(C=100.0)), ["C 1", "C 10"], ["C 1000"]),
     (
@@ -105,7 +107,7 @@ def test_a_remedy_is_tried_adopted_kept_and_used(tmp_path: Path) -> None:
     assert finding(study, "H102", "DecisionTreeRegressor").title == "Large gap"  # nothing simpler was fitted
     steps: list[str] = []
     study.diagnose(progress=lambda title, *_: steps.append(title))
-    assert steps[1:] == [
+    assert steps[1:-1] == [
         f"Decision tree: {row['change']}" for row in finding(study, "H103", "DecisionTreeRegressor").evidence["tried"]
     ]
     assert finding(study, "H102", "DecisionTreeRegressor").title == "Overfits"
@@ -116,6 +118,12 @@ def test_a_remedy_is_tried_adopted_kept_and_used(tmp_path: Path) -> None:
     best = study.leaderboard[0]
     assert best["remedy_of"] == "DecisionTreeRegressor" and best["validation"] == adopted["validation"]
     assert not [item for item in study.findings if item.learner == best["learner"] and item.code < "H200"]
+    known = study.record["learned"]  # what the one that would be chosen relies on, and where it fails
+    assert known["learner"] == best["learner"] and known["importance"][0]["column"] == "a"
+    assert known["dependence"][0]["column"] == "a" and known["slices"]["judged"] == 12
+    assert {item.code for item in study.findings} >= {"H601", "H602"} and steps[-1] == "What it learned"
+    page = study.report().read_text()
+    assert 'id="learned"' in page and "Partial dependence on a" in page
     loaded = Study.load(tmp_path / "s").fit()  # goes on where it was
     assert [item.to_json() for item in loaded.findings] == [item.to_json() for item in study.findings]
     assert loaded.leaderboard[0]["learner"] == best["learner"]
@@ -188,3 +196,32 @@ def test_a_study_that_was_not_fitted_has_nothing_to_diagnose(tmp_path: Path) -> 
     Study(noisy(), "y", learners={"tree": SklearnTreeRegressor()}, folder=tmp_path / "s").fit()
     with pytest.raises(WorkError, match="passed in as objects"):
         Study.load(tmp_path / "s").diagnose()
+
+
+def test_tuned_against_the_default_is_tested_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    learners = {"tree": DecisionTreeRegressor(), "right": DecisionTreeRegressor(min_samples_leaf=20)}
+    study = Study(noisy(), "y", learners=learners).fit().diagnose(quick=True, tune=6)
+    found = finding(study, "H104", "tree")
+    assert found.title == "Tuning helps" and found.evidence["p_better"] < 0.05 and found.evidence["p_worse"] == 1.0
+    assert finding(study, "H104", "right").title == "Tuning changes nothing beyond chance"
+    assert study.record["diagnosis"]["planned"] == 12  # four siblings each, and two questions each of tuning
+    rows = finding(study, "H103", "tree").evidence["tried"]
+    assert [row["relation"] for row in rows] == ["simpler", "tuned"]
+    best = study.leaderboard[0]  # what was adopted is the tree itself, not the search
+    assert best["remedy_of"] == "tree" and best["parameters"]["min_samples_leaf"] > 1
+    assert "study.diagnose(quick=True, tune=6)\nfinal" in study.record["reproduce"]["python"]
+    wrong = {"max_depth": [1]}
+    monkeypatch.setattr(heldout.diagnosis.search, "space_of", lambda *_: {k: Among(tuple(v)) for k, v in wrong.items()})
+    monkeypatch.setattr(heldout.diagnosis.search._Trials, "loss", lambda self, settings, n=None: -len(settings))
+    study = Study(noisy(), "y", learners={"right": DecisionTreeRegressor(min_samples_leaf=20)})
+    worse = finding(study.fit().diagnose(quick=True, tune=1), "H104", "right")
+    assert worse.title == "Tuning makes it worse" and worse.evidence["p_worse"] < 0.05
+    with pytest.raises(InputError, match="tune is -1"):
+        study.diagnose(tune=-1)
+
+
+def test_a_diagnosis_ends_at_the_time_limit() -> None:
+    study = Study(noisy(), "y", learners=["DecisionTreeRegressor"]).fit()
+    study.time_limit = 0.0
+    rows = finding(study.diagnose(), "H103", "DecisionTreeRegressor").evidence["tried"]
+    assert len(rows) == 4 and all("time limit of 0 s" in row["error"] for row in rows)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from heldout.data.encode import Encoder
     from heldout.data.read import read
     from heldout.data.table import Table
+    from heldout.dependence import partial_dependence
     from heldout.diagnosis import Check, Evidence, Finding
     from heldout.diagnosis.alone import diagnose
     from heldout.diagnosis.cross_validation import cross_validate
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from heldout.seal import SealedTest
     from heldout.series.forecaster import SequenceForecaster
     from heldout.series.persistence import PersistenceRegressor
+    from heldout.slices import slice_scores
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
     from heldout.texts.learners import BagOfWordsClassifier
@@ -157,6 +159,8 @@ _PLACES = {
     "from_torch": "heldout.neural.exchange.imported",
     "to_torch": "heldout.neural.exchange.imported",
     "permutation_importance": "heldout.importance",
+    "partial_dependence": "heldout.dependence",
+    "slice_scores": "heldout.slices",
     "occlusion_sensitivity": "heldout.occlusion",
     "Score": "heldout.intervals",
     "diagnose": "heldout.diagnosis.alone",
@@ -266,10 +270,12 @@ __all__ = [
     "margin_loss",
     "maximum_likelihood",
     "occlusion_sensitivity",
+    "partial_dependence",
     "permutation_importance",
     "read",
     "saliency",
     "save",
+    "slice_scores",
     "space_of",
     "to_torch",
     "train_validation_test_split",

@@ -121,6 +121,9 @@ Guard = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option(help="Threads. Default: all cores.", min=1)]
 LedgerPath = Annotated[Path | None, typer.Option("--ledger", help="The ledger's file.", metavar="FILE")]
+Tune = Annotated[
+    int, typer.Option(help="Also search over so many settings of each learner, and test whether it helped.", min=0)
+]
 Again = Annotated[
     bool, typer.Option("--again", help="Open rows that were opened before: counted, the interval widened.")
 ]
@@ -129,7 +132,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no more than t
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Print more; twice: tracebacks.")]
 
 
-@app.command("run", help="Everything: fit, then open the test set once, and report.")
+@app.command("run", help="Everything: fit, try remedies, then open the test set once, and report.")
 @app.command("fit", help="State, split and seal, fit, compare, diagnose. The seal stays whole.")
 def fit_or_run(
     context: typer.Context,
@@ -169,6 +172,14 @@ def fit_or_run(
     jobs: Jobs = None,
     ledger: LedgerPath = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this study.", metavar="STUDY")] = None,
+    remedies: Annotated[
+        str | None,
+        typer.Option(
+            help="Siblings of each learner, tried on validation as by heldout diagnose. Default: quick, of fit none.",
+            metavar="quick|all|none",
+        ),
+    ] = None,
+    tune: Tune = 0,
     again: Again = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -177,6 +188,12 @@ def fit_or_run(
     """Both commands: they share every option."""
     from heldout.study import Study
 
+    opens = context.info_name == "run"
+    tried = remedies or ("quick" if opens or tune else "none")
+    if tried not in ("quick", "all", "none") or (tried == "none" and tune):
+        raise InputError(
+            f"--remedies {tried} and --tune {tune}: the first is quick, all or none, and none tunes nothing."
+        )
     if resume is not None:
         if data is not None or target is not None:
             raise InputError("--resume goes on with a study as it was stated; leave DATA and --target out.")
@@ -221,7 +238,8 @@ def fit_or_run(
             damaged=damaged,
         )
     _fit(study, quiet or as_json)
-    opens = context.info_name == "run"
+    if tried != "none" and study.record["final"] is None:
+        _diagnose(study, tried == "quick", tune, quiet or as_json)
     try:
         if opens:
             study.open_test(again=again)
@@ -235,24 +253,18 @@ def fit_or_run(
 def diagnose(
     study: Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")],
     quick: Annotated[bool, typer.Option("--quick", help="Only the most telling sibling of each learner.")] = False,
+    tune: Tune = 0,
     jobs: Jobs = None,
     ledger: LedgerPath = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
 ) -> None:
-    from heldout.progress import shown_progress
     from heldout.study import Study
 
     loaded = Study.load(study, ledger=ledger)
     loaded.jobs = jobs or loaded.jobs
-    try:
-        with shown_progress(quiet or as_json) as progress:
-            loaded.diagnose(quick=quick, progress=progress)
-    except KeyboardInterrupt:
-        raise WorkError(
-            f"Interrupted. What was tried is kept (heldout report {study}); heldout diagnose {study} begins anew."
-        ) from None
+    _diagnose(loaded, quick, tune, quiet or as_json)
     _finish(loaded, as_json, quiet, verbose, path=loaded.report(), sections=("leaderboard", "findings"))
 
 
@@ -394,6 +406,19 @@ def _fit(study: Study, quiet: bool) -> None:
         ) from None
 
 
+def _diagnose(study: Study, quick: bool, tune: int, quiet: bool) -> None:
+    from heldout.progress import shown_progress
+
+    try:
+        with shown_progress(quiet) as progress:
+            study.diagnose(quick=quick, tune=tune, progress=progress)
+    except KeyboardInterrupt:
+        again = f"heldout diagnose {study.folder} begins anew"
+        raise WorkError(
+            f"Interrupted. What was tried is kept (heldout report {study.folder}); {again}, and the test set is sealed."
+        ) from None
+
+
 def _finish(
     study: Study,
     as_json: bool,
@@ -414,8 +439,9 @@ def _finish(
     else:
         terminal.show(record, _console(), sections=sections, verbose=verbose)
         typer.echo(f"\nReport: {path}", err=True)
-        if hint:
+        if hint and "diagnosis" not in record:
             typer.echo(f"To try what helps against over- and underfitting: heldout diagnose {study.folder}", err=True)
+        if hint:
             typer.echo(f"The test set is sealed. To open it, once: heldout test {study.folder}", err=True)
 
 

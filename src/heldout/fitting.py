@@ -20,7 +20,7 @@ from heldout.errors import HeldoutError
 from heldout.intervals import Replicates, Sample, Score, replicate
 from heldout.memory import physical_memory
 from heldout.metrics import Criterion, Prediction
-from heldout.panel import entry_of
+from heldout.panel import Entry, entry_of
 from heldout.problem import Problem
 from heldout.seal import Part
 
@@ -111,7 +111,7 @@ class Fitted:
 
 def too_large(candidate: Candidate, rows: Rows) -> str:
     """Why a learner that takes its rows as float64, all at once, cannot learn from these; "" where it can."""
-    entry, size = entry_of(candidate.estimator), 8 * rows.X.size
+    entry, size = _entry(candidate.estimator), 8 * rows.X.size
     streams = entry is not None and entry.streams
     if streams or rows.X.dtype == np.float64 or size <= MOST_MEMORY * physical_memory():
         return ""
@@ -123,7 +123,7 @@ def too_large(candidate: Candidate, rows: Rows) -> str:
 
 def takes(estimator: Any, form: str) -> bool:
     """Whether it takes rows of this form as they are: images in their shape, and not as columns of pixels; texts."""
-    entry = entry_of(estimator)
+    entry = _entry(estimator)
     return entry is not None and form in entry.takes
 
 
@@ -131,6 +131,11 @@ def texts_in(table: Table, column: Column) -> list[str]:
     """The texts of a column, a missing one as none at all."""
     found: list[str] = table.frame[column.name].fill_null("").to_list()
     return found
+
+
+def _entry(estimator: Any) -> Entry | None:
+    """The panel's entry of an estimator; of a search, that of the estimator whose settings it searches for."""
+    return entry_of(getattr(estimator, "tunes", estimator))
 
 
 def taken_by(estimator: Any, X: Array, encoder: Encoder) -> Array:
@@ -141,7 +146,7 @@ def taken_by(estimator: Any, X: Array, encoder: Encoder) -> Array:
     Our networks get pixels as they are, some of them images in their shape (n, height, width, channels). All others
     get them as shares of the greatest in training, because penalties depend on the scale.
     """
-    entry = entry_of(estimator)
+    entry = _entry(estimator)
     if encoder.series_ is not None:
         return encoder.series_.as_series(X) if takes(estimator, "series") else encoder.series_.as_matrix(X)
     if encoder.image_shape_ is None:
@@ -158,7 +163,8 @@ def fit(candidate: Candidate, problem: Problem, train: Rows, validation: Rows) -
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            candidate.estimator.fit(train.input_for(candidate, problem), train.y)
+            told = {"groups": train.sample.cluster} if hasattr(candidate.estimator, "tunes") else {}
+            candidate.estimator.fit(train.input_for(candidate, problem), train.y, **told)
         seconds = time.perf_counter() - start
         said = tuple(dict.fromkeys(_first_line(item.message) for item in caught if _concerns_user(item)))
         return score(candidate, problem, train, validation, fit_seconds=seconds, said=said)
@@ -205,7 +211,7 @@ def score(
         prediction=on_validation,
         fit_seconds=fit_seconds,
         predict_seconds=seconds,
-        parameters=_parameters(candidate.estimator),
+        parameters=shown_parameters(candidate.estimator),
         warnings=said,
     )
 
@@ -270,7 +276,8 @@ def as_pandas(part_table: Any, problem: Problem) -> Any:
     return made
 
 
-def _parameters(estimator: Any) -> dict[str, Any]:
+def shown_parameters(estimator: Any) -> dict[str, Any]:
+    """The parameters of an estimator, as a report shows them."""
     simple = (str, int, float, bool, type(None))
     shown = estimator.get_params(deep=False).items()
     return {name: value if isinstance(value, simple) else repr(value)[:200] for name, value in shown}

@@ -7,12 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 from scipy.stats import t as student
 
-from heldout import metrics
+from heldout.asked import LEAST_ROWS, Asked, GivenRows
 from heldout.errors import InputError
-from heldout.metrics import Prediction, Repeated, RowMeans, Statistic
+from heldout.metrics import Repeated, RowMeans, Statistic
 from heldout.multiplicity import holm
 from heldout.printed import Printed, Sheet
 from heldout.words import number, percent
@@ -21,7 +20,6 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 GROUPS, FEW_GROUPS = 2000, 50  # of rows that are left out in turn: of means, and of criteria that are no means
 MOST_SHOWN = 30  # columns of a printed table and of a chart
-LEAST_ROWS = 3
 SAME = 1e-12  # of a value: differences by rounding
 
 
@@ -79,24 +77,17 @@ class PermutationImportance(Printed):
             "Columns that tell the same stand in for each other: each may seem of little use, and both be needed.",
         ]
 
+    def to_json(self) -> list[dict[str, Any]]:
+        """A row for each column, the most important first."""
+        shown = self.order[:MOST_SHOWN].tolist()
+        columns = {"lost": self.importance, "low": self.low, "high": self.high, "p": self.p_value}
+        return [{"column": self.names[j], **{name: float(v[j]) for name, v in columns.items()}} for j in shown]
+
     def plot(self) -> Any:
         """An Altair chart of the importances with their intervals."""
-        import altair as alt
+        from heldout.report.learned import importance_chart
 
-        shown = self.order[:MOST_SHOWN].tolist()
-        values = [
-            {"column": self.names[j], "lost": self.importance[j], "low": self.low[j], "high": self.high[j]}
-            for j in shown
-        ]
-        rows = [{name: v if isinstance(v, str) else float(v) for name, v in row.items()} for row in values]
-        title = f"Rise of the loss ({self.criterion}) when the column's values change rows"
-        base = alt.Chart(alt.Data(values=rows), title="Permutation importance on rows held out")
-        y = alt.Y("column:N", sort=[self.names[j] for j in shown], title="column")
-        rule = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
-            x=alt.X("low:Q", title=f"{title}, {percent(self.confidence)} interval"), x2="high:Q", y=y
-        )
-        zero = alt.Chart(alt.Data(values=[{"zero": 0.0}])).mark_rule(strokeDash=[4, 3]).encode(x="zero:Q")
-        return (zero + rule + base.mark_circle(size=60).encode(x="lost:Q", y=y)).properties(width=440)
+        return importance_chart(self.to_json(), self.criterion, self.confidence)
 
 
 def permutation_importance(
@@ -159,23 +150,35 @@ def permutation_importance(
     (['column 0', 'column 1', 'column 2'], True)
     """
     _check(n_repeats, seed, confidence)
-    rows = _Rows.of(X)
-    judge = _Judge.of(estimator, y, criterion, len(rows))
+    rows = GivenRows.of(X)
+    judge = Asked.of(estimator, y, criterion, len(rows))
+    return importance_of(judge, rows, n_repeats, seed, float(confidence), sample_weight)
+
+
+def importance_of(
+    judge: Asked,
+    rows: GivenRows,
+    n_repeats: int,
+    seed: int,
+    confidence: float = 0.95,
+    sample_weight: ArrayLike | None = None,
+) -> PermutationImportance:
+    """The importance of every column, whoever is asked."""
     asis = judge.statistic(rows.native)
     weights = _weights(sample_weight, asis, len(rows))
     rng = np.random.default_rng(int(seed))
     group = _groups(asis, weights, rng)
     donors = [_circle(weights, rng) for _ in range(n_repeats)]
-    before = [judge.losses(asis, weights, group, donor) for donor in donors]
+    before = [_losses(judge, asis, weights, group, donor) for donor in donors]
     rise, spread = np.empty((len(rows.names), n_repeats)), np.empty((len(rows.names), 2))
     for j in range(len(rows.names)):
-        after = [judge.losses(judge.statistic(rows.given(j, donor)), weights, group, donor) for donor in donors]
+        after = [_losses(judge, judge.statistic(rows.lent(j, donor)), weights, group, donor) for donor in donors]
         changes = [(a - b, c - d) for (a, c), (b, d) in zip(after, before, strict=True)]
         rise[j] = [change for change, _ in changes]
         spread[j] = _spread(rise[j], np.array([without for _, without in changes]))
     value, se = rise.mean(axis=1), np.sqrt(spread[:, 0])
     se = np.where(se > SAME * np.abs(value), se, 0.0)
-    half, p_value = _inference(value, se, spread[:, 1], float(confidence))
+    half, p_value = _inference(value, se, spread[:, 1], confidence)
     return PermutationImportance(
         rows.names,
         value,
@@ -186,7 +189,7 @@ def permutation_importance(
         rise,
         judge.criterion.title,
         float(asis(weights)),
-        float(confidence),
+        confidence,
         int(np.sum(weights > 0.0)),
     )
 
@@ -253,93 +256,11 @@ def _circle(weights: Array, rng: np.random.Generator) -> Array:
     return donor
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows as they were given, an array or a frame, and how to change a column."""
-
-    native: Any
-    names: tuple[str, ...]
-    frame: Any  # of narwhals, or None
-
-    @classmethod
-    def of(cls, X: Any) -> _Rows:
-        if hasattr(X, "columns") and hasattr(X, "dtypes"):
-            import narwhals as nw
-
-            frame = nw.from_native(X, eager_only=True)
-            return cls(X, tuple(str(name) for name in frame.columns), frame)
-        if sparse.issparse(X):
-            raise InputError("X is sparse: give X.toarray(), whose columns can be changed one by one.")
-        values = np.asarray(X)
-        if values.ndim != 2:
-            raise InputError(f"X has {values.ndim} dimensions and must have 2: rows and columns.")
-        return cls(values, tuple(f"column {j}" for j in range(values.shape[1])), None)
-
-    def __len__(self) -> int:
-        return len(self.native)
-
-    def given(self, j: int, donor: Array) -> Any:
-        """The rows, each with its donor's value of column j."""
-        if self.frame is None:
-            changed = self.native.copy()
-            changed[:, j] = self.native[donor, j]
-            return changed
-        import narwhals as nw
-
-        name = self.frame.columns[j]
-        lent = self.frame.select(name)[donor.tolist()]
-        if nw.get_native_namespace(self.frame).__name__ == "pandas":
-            return nw.to_native(self.frame).assign(**{name: nw.to_native(lent)[name].array})
-        return nw.to_native(self.frame.with_columns(lent[name]))
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """The learner, the truth, and the criterion that its predictions are judged by."""
-
-    estimator: Any
-    truth: Array
-    criterion: metrics.Criterion
-    classes: Array | None
-
-    @classmethod
-    def of(cls, estimator: Any, y: ArrayLike, name: str | None, n: int) -> _Judge:
-        """For `n` rows; the criterion suits the task."""
-        from sklearn.base import is_classifier
-
-        given = np.asarray(y)
-        if given.shape != (n,) or n < LEAST_ROWS:
-            raise InputError(
-                f"X has {n:,} rows and y the shape {given.shape}: give {LEAST_ROWS} rows or more, and a value for each."
-            )
-        if not is_classifier(estimator):
-            chosen = metrics.criterion(name or metrics.DEFAULT["regression"], "regression")
-            return cls(estimator, given.astype(np.float64), chosen, None)
-        classes = np.asarray(estimator.classes_)
-        codes = np.minimum(np.searchsorted(classes, given), len(classes) - 1)
-        if not np.array_equal(classes[codes], given):
-            unknown = given[classes[codes] != given].tolist()[0]
-            raise InputError(f"y holds the class {unknown!r}, which the learner was not fitted to.")
-        task = "binary" if len(classes) == 2 else "multiclass"
-        usual = metrics.DEFAULT[task] if hasattr(estimator, "predict_proba") else "accuracy"
-        return cls(estimator, codes, metrics.criterion(name or usual, task), classes)
-
-    def statistic(self, X: Any) -> Statistic:
-        """The criterion of what the learner says of these rows, as a function of their weights."""
-        return self.criterion.prepare(self.truth, self._says(X))
-
-    def _says(self, X: Any) -> Prediction:
-        if self.classes is None:
-            return Prediction(value=np.asarray(self.estimator.predict(X), dtype=np.float64).reshape(-1))
-        if self.criterion.needs == "probability" and hasattr(self.estimator, "predict_proba"):
-            return Prediction(probability=np.asarray(self.estimator.predict_proba(X), dtype=np.float64))
-        return Prediction(label=np.searchsorted(self.classes, np.asarray(self.estimator.predict(X))))
-
-    def losses(self, statistic: Statistic, weights: Array, group: Array, donor: Array) -> tuple[float, Array]:
-        """The loss, and that without each group of rows (g,), be they predicted or donors."""
-        pairs = weights * weights[donor]
-        sign = -1.0 if self.criterion.greater_is_better else 1.0
-        return sign * float(statistic(pairs)), sign * _without(statistic, pairs, group, group[donor])
+def _losses(judge: Asked, statistic: Statistic, weights: Array, group: Array, donor: Array) -> tuple[float, Array]:
+    """The loss, and that without each group of rows (g,), be they predicted or donors."""
+    pairs = weights * weights[donor]
+    sign = -1.0 if judge.criterion.greater_is_better else 1.0
+    return sign * float(statistic(pairs)), sign * _without(statistic, pairs, group, group[donor])
 
 
 def _without(statistic: Statistic, weights: Array, own: Array, lent: Array) -> Array:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 BARS = 20
 LEVELS = 8
+REMEDIES, OPENING = " --remedies", "\nfinal = study.open_test()"  # what stands last in the command and in the code
 POINTS = 500
 SHOWN_VERSIONS = ("heldout", "numpy", "scipy", "scikit-learn", "polars", "skrub")
 
@@ -244,7 +245,7 @@ def command(study: Study) -> str:
         values = value if isinstance(value, list) else [value]
         for item in values:
             words += [f"--{option}"] if item is True else [f"--{option}", str(item)]
-    return shlex.join([*words, "--seed", str(study.seed)])
+    return f"{shlex.join([*words, '--seed', str(study.seed)])}{REMEDIES} none"
 
 
 def _given(study: Study) -> list[tuple[str, Any]]:
@@ -290,8 +291,17 @@ def code(study: Study) -> str:
     given = "".join(f", {PYTHON_NAMES.get(name, name)}={value!r}" for name, value in _python_options(study))
     return (
         f"import heldout\n\nstudy = heldout.Study({data}, target={study.target!r}{given}, seed={study.seed})\n"
-        "study.fit()\nfinal = study.open_test()"
+        f"study.fit(){OPENING}"
     )
+
+
+def diagnosed(made: Mapping[str, Any], quick: bool, tune: int) -> dict[str, Any]:
+    """Command and code of a study that was diagnosed before the seal was broken."""
+    told = [f"quick={quick}"] * quick + [f"tune={tune}"] * (tune > 0)
+    code = f"{made['python'].partition('study.fit()')[0]}study.fit()\nstudy.diagnose({', '.join(told)}){OPENING}"
+    options = ("" if quick else f"{REMEDIES} all") + f" --tune {tune}" * (tune > 0)
+    before = made["command"].partition(REMEDIES)[0].partition(" --tune")[0]
+    return {"python": code, "command": before and before + options}
 
 
 _version = functools.cache(importlib.metadata.version)  # it reads a file

@@ -21,7 +21,8 @@ from heldout.data.images.pixels import sha256
 from heldout.diagnosis import Evidence, findings
 from heldout.diagnosis.comparison import Comparison, judged
 from heldout.diagnosis.leaks.seen import Seen
-from heldout.diagnosis.remedies import attempt, best_remedies, plan
+from heldout.diagnosis.learned import learned
+from heldout.diagnosis.remedies import Attempt, attempt, best_remedies, not_tried, plan
 from heldout.errors import InputError, WorkError
 from heldout.excerpts import excerpts
 from heldout.final import Final, open_test, refreshed
@@ -76,7 +77,7 @@ class Study:
     learners : list or dict, optional
         Names of the panel or scikit-learn estimators; default: every learner of the panel that suits the task.
     time_limit : float, optional
-        Seconds for all fits together: a learner that would start later is skipped.
+        Seconds for all fits together: a learner that would start later is skipped. A diagnosis has as long again.
     thresholdout : int, optional
         Scores on validation are told by `Thresholdout` with this budget (threshold 2 and noise 0.25 standard errors of
         the score), for studies that try very much on few rows. Its answers are coarser.
@@ -189,7 +190,7 @@ class Study:
                 self._conclude(time.perf_counter() - started)
         return self
 
-    def diagnose(self, *, quick: bool = False, progress: Progress | None = None) -> Study:
+    def diagnose(self, *, quick: bool = False, tune: int = 0, progress: Progress | None = None) -> Study:
         """Fit siblings of each learner, simpler and richer ones, and compare them on validation: remedies, tried.
 
         The verdicts (H102) are given anew, a table says what was tried (H103), and the best sibling of a learner joins
@@ -201,6 +202,9 @@ class Study:
         quick : bool, default False
             Only the most telling sibling of each learner. The error rate is that of the whole diagnosis, and what it
             claims the whole one claims too.
+        tune : int, not negative, default 0
+            How many settings of each learner to search over besides (`heldout.Search`, by cross-validation on train).
+            Whether that makes it better, or worse, is tested with the siblings (H104). 0: none.
         progress : callable, optional
             As in `fit`.
 
@@ -216,19 +220,27 @@ class Study:
             started = time.perf_counter()
             tell("Encoding", 0, 1)
             encoder, train, validation = self._rows()
-            chosen = plan(self._scored_learners(train, validation), len(train.y), quick=quick)
-            self._record["diagnosis"] = {"quick": quick, "planned": chosen.questions}
-            results: list[tuple[Comparison, Fitted]] = []
+            learners = self._scored_learners(train, validation)
+            chosen = plan(learners, len(train.y), self.problem, quick=quick, tune=tune)
+            self._record["diagnosis"] = {"quick": quick, "tune": tune, "planned": chosen.questions}
+            results: list[Attempt] = []
+            finished = False
             try:
                 for done, trial in enumerate(chosen.trials):
                     tell(trial.title, done, len(chosen.trials))
-                    results.append(attempt(trial, self.problem, train, validation))
+                    if late := self._late(started):
+                        results.append(not_tried(trial, late))
+                        continue
+                    results += attempt(trial, self.problem, train, validation)
                     self._looks += results[-1][1].status == "fitted"
+                tell("What it learned", len(chosen.trials), len(chosen.trials) + 1)
+                finished = True
             finally:
                 self._tried = [comparison for comparison, _ in results]
                 if self._record["final"] is None:
+                    self._record["reproduce"] |= record.diagnosed(self._record["reproduce"], quick, tune)
                     self._adopt([sibling for _, sibling in results], encoder, validation)
-                self._conclude(time.perf_counter() - started)
+                self._conclude(time.perf_counter() - started, learn=finished)
         return self
 
     def open_test(self, *, again: bool = False) -> Final:
@@ -453,13 +465,18 @@ class Study:
             return self._restored(before, train, validation)
         if too_much := too_large(candidate, train):
             return Fitted(candidate.name, candidate.title, "skipped", error=too_much, ours=candidate.ours)
-        late = self.time_limit is not None and time.perf_counter() - started > self.time_limit
-        if late and not candidate.baseline:
-            why = f"The time limit of {self.time_limit:g} s was reached before it began; fit again to go on."
+        if (late := self._late(started)) and not candidate.baseline:
+            why = f"{late} Fit again to go on."
             return Fitted(candidate.name, candidate.title, "skipped", error=why, ours=candidate.ours)
         made = fit(candidate, self.problem, train, validation)
         self._looks += made.status == "fitted"
         return with_beside(made, self.problem, validation)
+
+    def _late(self, started: float) -> str:
+        """That the time limit was reached, or ""."""
+        if self.time_limit is None or time.perf_counter() - started <= self.time_limit:
+            return ""
+        return f"The time limit of {self.time_limit:g} s was reached before it began."
 
     def _restored(self, before: Fitted, train: Rows, validation: Rows) -> Fitted:
         """A learner that was fitted before: its model is read and scored, not fitted."""
@@ -509,8 +526,8 @@ class Study:
             self._guard = fresh if kept is None else Thresholdout.from_json(kept)
         return self._guard
 
-    def _conclude(self, seconds: float) -> None:
-        """Leaderboard, findings and charts of what is fitted by now."""
+    def _conclude(self, seconds: float, *, learn: bool = False) -> None:
+        """Leaderboard, findings and charts of what is fitted by now; `learn`: also what the chosen learner learned."""
         made, items = self._record, list(self._fitted.values())
         scored = [item for item in items if item.train is not None or item.status != "fitted"]
         baseline = next((item for item in scored if item.baseline and item.train is not None), None)
@@ -523,11 +540,15 @@ class Study:
         known = certainty(with_scores, self.problem, judging)
         made["looks"] = self._counted()
         made["leaderboard"] = record.leaderboard(scored, self.problem, known.choice)
+        chosen, interrupted = self._fitted[self._chosen()], None
+        try:
+            self._learned(chosen, judging, learn)
+        except KeyboardInterrupt as stop:  # what was tried is kept
+            interrupted = stop
         made["findings"] = [item.to_json() for item in findings(self._evidence(scored, known))]
         self._seen = None
         if "diagnosis" in made:
             made["diagnosis"]["tried"] = [item.to_json() for item in self._tried]
-        chosen = self._fitted[self._chosen()]
         self._make_sure(chosen, known)
         made["charts"] = record.charts(chosen, judging.y, self.problem, known)
         if self.problem.image is not None:
@@ -541,6 +562,17 @@ class Study:
             )
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
         self._write_record()
+        if interrupted is not None:
+            raise interrupted
+
+    def _learned(self, chosen: Fitted, judging: Rows, learn: bool) -> None:
+        """What the chosen learner learned; of another than before, it is no longer true."""
+        if self._record.get("learned", {}).get("learner", chosen.name) != chosen.name:
+            del self._record["learned"]
+        if learn and self.problem.form in ("table", "images"):
+            says, table = self._model(chosen.name).says, self._prepared().validation.table
+            units, seed = judging.sample.cluster, self._prepared().seed
+            self._record["learned"] = learned(says, table, self.problem, chosen, judging.y, units, seed)
 
     def _bags(self) -> Any:
         """The fitted bag of words, where there is one."""
@@ -584,6 +616,7 @@ class Study:
             certainty=known,
             looks=self._record["looks"],
             seen=self._seen,
+            learned=self._record.get("learned"),
         )
 
     # Small helpers -------------------------------------------------------------------------------------

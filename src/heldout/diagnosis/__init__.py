@@ -8,8 +8,10 @@ from heldout.diagnosis.certain import Calibrated, Chosen, Covered, Looks
 from heldout.diagnosis.comparison import FAMILY_ERROR
 from heldout.diagnosis.distances import Distances
 from heldout.diagnosis.leaks import LEAKS
+from heldout.diagnosis.learned import Importance, WorstSlices
 from heldout.diagnosis.remedies import Remedies
 from heldout.diagnosis.trivial import BetterThanTrivial
+from heldout.diagnosis.tuned import Tuned
 from heldout.diagnosis.verdict import Verdict
 from heldout.diagnosis.yardstick import BetterThanYardstick
 from heldout.multiplicity import holm
@@ -20,6 +22,7 @@ CHECKS: tuple[type[Check], ...] = (
     Verdict,
     Remedies,
     *LEAKS,
+    Tuned,
     TwinRows,
     SmallValidation,
     Warned,
@@ -28,6 +31,8 @@ CHECKS: tuple[type[Check], ...] = (
     Calibrated,
     Covered,
     Looks,
+    Importance,
+    WorstSlices,
 )
 
 

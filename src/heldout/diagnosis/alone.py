@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from heldout.candidates import candidates, require_estimator
 from heldout.diagnosis import findings, given
 from heldout.diagnosis.base import Evidence, Finding
-from heldout.diagnosis.comparison import Comparison, judged
+from heldout.diagnosis.comparison import WORSE, Comparison, judged
 from heldout.diagnosis.leaks.seen import Seen
-from heldout.diagnosis.remedies import Trial, attempt, best_remedies, plan
+from heldout.diagnosis.remedies import Attempt, Trial, attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
-from heldout.fitting import Fitted, Rows, fit
+from heldout.fitting import Rows, fit
 from heldout.intervals import Sample
 from heldout.printed import Printed, Sheet
 from heldout.problem import Problem
@@ -39,8 +39,8 @@ class Diagnosis(Printed):
     ----------
     verdict : {"worse than trivial", "overfits", "underfits", "large gap, but harmless", "large gap", "fits"}
     findings : tuple of Finding
-        The verdict (H102), whether the trivial answer is beaten (H101), what was tried (H103), leaks (H501 to H511),
-        warnings.
+        The verdict (H102), whether the trivial answer is beaten (H101), what was tried (H103), whether tuning helps
+        (H104), leaks (H501 to H511), warnings.
     tried : tuple of Comparison
         The siblings, each beside the estimator, with adjusted p values.
     remedy : estimator or None
@@ -62,7 +62,7 @@ class Diagnosis(Printed):
     def _table(self) -> Sheet:
         said = {item.code: item for item in self.findings}
         title = [f"{said['H102'].title} ({self.n_train:,} rows to train, {self.n_validation:,} to validate)"]
-        for code in ("H102", "H101", "H103"):
+        for code in ("H102", "H101", "H103", "H104"):
             title += wrap(said[code].message, WIDTH) if code in said else []
         for item in self.findings:
             title += wrap(str(item), WIDTH) if item.code.startswith("H5") and item.severity != "info" else []
@@ -90,6 +90,7 @@ def diagnose(
     chosen_from: ArrayLike | None = None,
     criterion: str | None = None,
     quick: bool = False,
+    tune: int = 0,
     seed: int = 0,
     verbose: bool = False,
 ) -> Diagnosis:
@@ -119,6 +120,9 @@ def diagnose(
         `predict_proba`).
     quick : bool, default False
         Only the most telling sibling.
+    tune : int, not negative, default 0
+        How many settings to search over, by `heldout.Search` on the rows to train. Whether that is better or worse than
+        the estimator as it is, is tested with all siblings together (H104). 0: none.
     seed : int, not negative, default 0
         Of the split and of the bootstrap.
     verbose : bool, default False
@@ -154,7 +158,7 @@ def diagnose(
         raise WorkError(f"{learner.title} could not be fitted: {learner.error}.")
     blank = [replace(rows, X=np.zeros((len(rows.y), 1))) for rows in (train, held)]
     baseline = fit(trivial, problem, blank[0], blank[1])
-    chosen = plan([learner], len(train.y), quick=quick)
+    chosen = plan([learner], len(train.y), problem, quick=quick, tune=tune)
     results, interrupted = _try(chosen.trials, problem, train, held, verbose)
     tried = tuple(judged([item for item, _ in results], chosen.questions))
     best = best_remedies(tried).get(learner.name)
@@ -163,8 +167,8 @@ def diagnose(
     return Diagnosis(
         next(item.evidence["verdict"] for item in found if item.code == "H102"),
         found,
-        tried,
-        None if best is None else clone(chosen.trials[best].variant.estimator),
+        tuple(item for item in tried if item.relation != WORSE),
+        None if best is None else clone(results[best][1].estimator),
         len(train.y),
         len(held.y),
         problem.criterion.title,
@@ -174,14 +178,14 @@ def diagnose(
 
 def _try(
     trials: Sequence[Trial], problem: Problem, train: Rows, held: Rows, verbose: bool
-) -> tuple[list[tuple[Comparison, Fitted]], bool]:
-    results: list[tuple[Comparison, Fitted]] = []
+) -> tuple[list[Attempt], bool]:
+    results: list[Attempt] = []
     try:
         with shown_progress(not verbose) as progress:
             for done, trial in enumerate(trials):
                 if progress is not None:
                     progress(trial.title, done, len(trials))
-                results.append(attempt(trial, problem, train, held))
+                results += attempt(trial, problem, train, held)
     except KeyboardInterrupt:
         return results, True
     return results, False

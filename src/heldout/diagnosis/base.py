@@ -77,8 +77,8 @@ class Evidence:
 
     `columns` names those of the matrix that the learners were fitted to. `tried` are siblings that were fitted for the
     purpose, of `planned` that there are. The best may join the learners while the test set is `sealed`. `certainty` is
-    what the validation rows say of the choice, `looks` how many fits were scored on them. `seen` are the rows of train
-    and validation, for the checks of leaks.
+    what the validation rows say of the choice, `looks` how many fits were scored on them, `learned` what the chosen
+    learner relies on and where it fails. `seen` are the rows of train and validation, for the checks of leaks.
     """
 
     problem: Problem
@@ -91,6 +91,7 @@ class Evidence:
     certainty: Certainty | None = None
     looks: Mapping[str, Any] | None = None
     seen: Seen | None = None
+    learned: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -2,8 +2,9 @@
 
 There are two rounds. The first asks of each learner whether it beats the trivial answer, whether the trivial answer
 beats it, and whether a sibling that was fitted anyway does. The second asks whether siblings that are fitted for the
-purpose are better. Each round has half of the study's error rate, by Holm's procedure; so both together are
-wrong anywhere with a chance of at most 5%, and what the first round said still stands after the second.
+purpose are better, and of a learner that was tuned whether that made it worse. Each round has half of the study's error
+rate, by Holm's procedure; so both together are wrong anywhere with a chance of at most 5%, and what the first round
+said still stands after the second.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from heldout.words import interval, number, p_said, percent
 
 FAMILY_ERROR = 0.05  # chance of any false alarm in a study, all learners and questions together
 ROUNDS = 2
+BEATS, TUNED, WORSE = "beats trivial", "tuned", "tuned, worse"
 YARDSTICK, BEATS_YARDSTICK = "yardstick", "beats yardstick"  # of a network and the simple learner of its panel
+TURNED = (BEATS, BEATS_YARDSTICK, WORSE)  # the claim is that the learner itself is better
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Comparison:
     ----------
     learner : str, the name of the learner that is asked about
     other : str, what it is compared with, in words
-    relation : "beats trivial", "trivial", "beats yardstick", "yardstick", "simpler" or "richer"
-        What the other is to the learner.
+    relation : what the other is to the learner: "beats trivial", "trivial", "beats yardstick", "yardstick", "simpler",
+        "richer", "tuned", or "tuned, worse"
     difference : Difference of the losses, positive where the relation's claim holds
     train, validation : Score of the other, or None where it could not be fitted
     p : float, adjusted for all questions of the study
@@ -112,7 +115,7 @@ def compared(learner: Fitted, other: Fitted, relation: str, title: str = "") -> 
     """The learner beside another that was fitted to the same rows."""
     (_, mine), (train, theirs) = learner.scored, other.scored
     found = difference(mine, theirs)
-    found = found.turned() if relation.startswith("beats") else found
+    found = found.turned() if relation in TURNED else found
     return Comparison(learner.name, title or other.shown_title, relation, found, train.score(), theirs.score())
 
 
@@ -124,7 +127,7 @@ def fits_train_better(learner: Fitted, other: Fitted) -> bool:
 
 def _beside_trivial(learner: Fitted, baseline: Fitted | None) -> Iterator[Comparison]:
     if baseline is not None:
-        yield compared(learner, baseline, "beats trivial")
+        yield compared(learner, baseline, BEATS)
         yield compared(learner, baseline, "trivial")
 
 

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from heldout.candidates import Candidate
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
-from heldout.diagnosis.comparison import Comparison, compared, fits_train_better
+from heldout.diagnosis.comparison import TUNED, WORSE, Comparison, compared, fits_train_better
 from heldout.diagnosis.siblings import by_train
 from heldout.diagnosis.variants import BY_TRAIN, Variant, variants
-from heldout.fitting import Fitted, Rows, fit, too_large
+from heldout.errors import InputError
+from heldout.fitting import Fitted, Rows, fit, shown_parameters, too_large
 from heldout.problem import Problem
 from heldout.words import number
 
@@ -36,15 +39,34 @@ class Plan:
     trials: tuple[Trial, ...]
 
 
-def plan(learners: Sequence[Fitted], n_rows: int, *, quick: bool = False) -> Plan:
+def plan(learners: Sequence[Fitted], n_rows: int, problem: Problem, *, quick: bool = False, tune: int = 0) -> Plan:
     """All siblings of all learners; `quick`: one each, simpler where the gap is certain, else richer.
 
-    Which are left out may depend on the gap because the p values are adjusted for all of them.
+    Which are left out may depend on the gap because the p values are adjusted for all of them. With `tune` each
+    learner that has a space is beside them, searched over so many settings; that it is better, and that it is worse,
+    are two questions.
+
+    Raises InputError where `tune` is no number of settings.
     """
+    if not isinstance(tune, int | np.integer) or isinstance(tune, bool) or tune < 0:
+        raise InputError(f"tune is {tune!r} and must be a number of settings: a whole number, 0 for none.")
     present = {type(item.estimator).__name__ for item in learners}
     listed = {item.name: [Trial(item, v) for v in variants(item.estimator, n_rows, present)] for item in learners}
     kept = [trial for item in learners for trial in (_telling(listed[item.name]) if quick else listed[item.name])]
-    return Plan(sum(map(len, listed.values())), tuple(kept))
+    searched = [Trial(item, found) for item in learners for found in _tuned(item, n_rows, problem, tune)]
+    return Plan(sum(map(len, listed.values())) + 2 * len(searched), (*kept, *searched))
+
+
+def _tuned(learner: Fitted, n_rows: int, problem: Problem, n_settings: int) -> Iterator[Variant]:
+    """The learner with its settings searched for, if it has any to search for."""
+    from sklearn.base import clone
+
+    from heldout.diagnosis.search import Search
+    from heldout.diagnosis.spaces import space_of
+
+    if n_settings > 0 and not hasattr(learner.estimator, "tunes") and space_of(learner.estimator, n_rows):
+        search = Search(clone(learner.estimator), n_settings=n_settings, criterion=problem.criterion.name)
+        yield Variant("tuned", f"tuning over {n_settings} settings", TUNED, search)
 
 
 def _telling(trials: Sequence[Trial]) -> list[Trial]:
@@ -55,29 +77,47 @@ def _telling(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.variant.relation == wanted][:1]
 
 
-def attempt(trial: Trial, problem: Problem, train: Rows, validation: Rows) -> tuple[Comparison, Fitted]:
-    """Fit the sibling on train and compare it on validation; p is adjusted later, for all together."""
+Attempt = tuple[Comparison, Fitted]
+
+
+def attempt(trial: Trial, problem: Problem, train: Rows, validation: Rows) -> list[Attempt]:
+    """Fit the sibling on train and compare it on validation; p is adjusted later, for all together.
+
+    One comparison; of a learner that was tuned two, the other way round too.
+    """
     learner, variant = trial.learner, trial.variant
     name, title = f"{learner.name}-remedy", f"{learner.title}, {variant.remedy}"
     candidate = Candidate(name, title, variant.estimator, raw=learner.raw, ours=learner.ours)
     if why := too_large(candidate, train) if train.part is not None else "":
-        sibling = Fitted(name, title, "skipped", error=why)
-    else:
-        sibling = replace(fit(candidate, problem, train, validation), remedy_of=learner.name)
+        return [not_tried(trial, why)]
+    sibling = replace(fit(candidate, problem, train, validation), remedy_of=learner.name)
     if sibling.status != "fitted":
-        return Comparison(
-            learner.name, variant.change, variant.relation, None, None, None, error=sibling.error
-        ), sibling
-    kind = by_train(fits_train_better(learner, sibling)) if variant.relation == BY_TRAIN else variant.relation
-    made = compared(learner, sibling, kind, variant.change)
-    return replace(made, seconds=sibling.fit_seconds), sibling
+        return [not_tried(trial, sibling.error)]
+    kinds: tuple[str, ...] = (variant.relation,)
+    change = variant.change
+    if variant.relation == BY_TRAIN:
+        kinds = (by_train(fits_train_better(learner, sibling)),)
+    if variant.relation == TUNED:
+        found, best = sibling.estimator, sibling.estimator.best_estimator_
+        kinds, change = (TUNED, WORSE), f"{change} ({found.tuning_.describe(found.tuning_.best)})"
+        sibling = replace(sibling, estimator=best, parameters=shown_parameters(best))
+    made = (replace(compared(learner, sibling, kind, change), seconds=sibling.fit_seconds) for kind in kinds)
+    return [(comparison, sibling) for comparison in made]
+
+
+def not_tried(trial: Trial, why: str) -> Attempt:
+    """A sibling that could not be fitted, or was not."""
+    learner, variant = trial.learner, trial.variant
+    said = Comparison(learner.name, variant.change, variant.relation, None, None, None, error=why)
+    return said, Fitted(f"{learner.name}-remedy", trial.title, "skipped", error=why)
 
 
 def best_remedies(tried: Sequence[Comparison]) -> dict[str, int]:
     """For each learner with a sibling that is better beyond chance: the place of the best of them in `tried`."""
     best: dict[str, int] = {}
     for at, item in enumerate(tried):
-        if item.certain and (item.learner not in best or item.gain > tried[best[item.learner]].gain):
+        first = item.learner not in best or item.gain > tried[best[item.learner]].gain
+        if item.certain and item.relation != WORSE and first:
             best[item.learner] = at
     return best
 
@@ -95,7 +135,7 @@ class Remedies(Check):
         best = best_remedies(evidence.second_round)
         adopted = {item.remedy_of for item in evidence.learners if item.remedy_of}
         for learner in evidence.fitted:
-            tried = [item for item in evidence.second_round if item.learner == learner.name]
+            tried = [i for i in evidence.second_round if i.learner == learner.name and i.relation != WORSE]
             if tried:
                 chosen = evidence.second_round[best[learner.name]] if learner.name in best else None
                 yield self._finding(learner, tried, chosen, learner.name in adopted, evidence)

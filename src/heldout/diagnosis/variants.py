@@ -19,6 +19,7 @@ Change = tuple[str, str, Settings]  # relation, remedy in words, parameters
 Knob = Callable[[Any, Settings, int], Iterator[Change]]  # of a fitted part, its parameters, and the training rows
 BY_TRAIN = "simpler or richer"  # many trees say less than one grown to the end, and more than one of few leaves
 NETWORK = "batch_size"  # what networks have among their parameters, and no other learner
+LEAST_EPOCHS = 8
 MOST_COLUMNS = 20  # squares and products of more are too many
 
 
@@ -186,8 +187,11 @@ def _polynomial(part: Any, given: Settings, n: int) -> Iterator[Change]:
 def _network(part: Any, given: Settings, n: int) -> Iterator[Change]:
     if NETWORK not in given:
         return
+    epochs = getattr(part, "n_iter_", 0)
     if given.get("early_stopping") is False:
         yield "simpler", "early stopping", {"early_stopping": True}
+        if epochs >= LEAST_EPOCHS:
+            yield "simpler", "an earlier epoch", {"max_iter": epochs // 4}
     if is_number(given.get("alpha")):
         yield "simpler", "a stronger penalty", {"alpha": max(1.0, 100.0 * given["alpha"])}
     if given.get("dropout") == 0.0:
@@ -198,6 +202,8 @@ def _network(part: Any, given: Settings, n: int) -> Iterator[Change]:
         yield "simpler", "fewer units", {"hidden_layer_sizes": tuple(max(4, width // 8) for width in widths)}
     if widths:
         yield "richer", "more units", {"hidden_layer_sizes": tuple(4 * width for width in widths)}
+    if is_whole(given.get("max_iter")) and epochs >= given["max_iter"]:  # it had not come to its end
+        yield "richer", "more epochs", {"max_iter": 4 * given["max_iter"]}
 
 
 KNOBS: tuple[Knob, ...] = (_penalty, _inverse_penalty, _neighbours, _tree, _boosting, _polynomial, _network)

@@ -13,6 +13,7 @@ from typing import Any
 
 import altair as alt
 
+from heldout.report.learned import dependence_chart, importance_chart, slices_chart
 from heldout.words import capital, short
 
 WIDTH = 440
@@ -64,6 +65,26 @@ def plots(record: Mapping[str, Any]) -> list[Plot]:
             made.append(_calibration(record, shown["calibration"], shown["calibrated"]))
         if "confusion" in shown and len(shown["confusion"]["labels"]) <= MOST_CLASSES:
             made.append(_confusion(record, shown["confusion"]))
+    return made + _learned(record)
+
+
+def _learned(record: Mapping[str, Any]) -> list[Plot]:
+    """What the chosen learner learned, where that was looked at."""
+    known, criterion = record.get("learned"), record["problem"]["criterion"]
+    if not known:
+        return []
+    made = []
+    if known["importance"]:
+        chart = importance_chart(known["importance"], criterion["title"], 0.95)
+        about = "What is lost on validation when a column's values change rows: the longer, the more it relies on it."
+        made.append(Plot("learned-importance", "Permutation importance", about, chart.to_dict()))
+    for at, given in enumerate(known["dependence"]):
+        about = f"The mean {given['of']} with {short(given['column'], 40)} at each value, and single rows' own curves."
+        made.append(Plot(f"learned-dependence-{at}", "Partial dependence", about, dependence_chart(given).to_dict()))
+    if known["slices"]["judged"]:
+        chart = slices_chart(known["slices"], criterion["title"], criterion["greater_is_better"])
+        about = "The worst slices of the validation rows; the dashed line is the score of all of them."
+        made.append(Plot("learned-slices", "Worst slices", about, chart.to_dict()))
     return made
 
 
