@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from heldout.cli_lm import lm
 from heldout.errors import HeldoutError, InputError, SealError, WorkError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(lm, name="lm")
 
 
 def _print_version(wanted: bool) -> None:

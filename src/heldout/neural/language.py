@@ -48,7 +48,7 @@ POSITIONS = ("learned", "sinusoidal", "rotary", "alibi")
 
 
 @parameters
-class _LanguageModel(BaseEstimator):  # type: ignore[misc]
+class LanguageModel(BaseEstimator):  # type: ignore[misc]
     """What both share: from a text to tokens, windows and a trained network, and from there to texts and files."""
 
     layers: int = 1
@@ -122,7 +122,7 @@ class _LanguageModel(BaseEstimator):  # type: ignore[misc]
             )
             self.params_, self.state_ = as_numpy((trained.params, trained.state))
         self.history_ = trained.history
-        self.n_steps_ = len(self.history_) * (plan.steps or 1)
+        self.n_steps_ = len(self.history_) * self.steps_per_look
         self.validation_loss_ = self._loss(held)
         return self
 
@@ -194,6 +194,11 @@ class _LanguageModel(BaseEstimator):  # type: ignore[misc]
 
         return (piece for piece in self.tokens_.streamed(pieces()) if piece)
 
+    @property
+    def steps_per_look(self) -> int:
+        """Steps from one look at the validation text to the next."""
+        return -(-self.max_steps // min(LOOKS, self.max_steps))
+
     def summary(self) -> Summary:
         """The fitted network as a table: shapes, parameters, memory."""
         check_is_fitted(self)
@@ -263,7 +268,6 @@ class _LanguageModel(BaseEstimator):  # type: ignore[misc]
     # Training and judging
 
     def _plan(self, places: int) -> Plan:
-        looks = min(LOOKS, self.max_steps)
         optimizer = Optimizer(
             "adamw",
             beta_1=float(self.beta_1),
@@ -278,13 +282,13 @@ class _LanguageModel(BaseEstimator):  # type: ignore[misc]
             Cosine(warm_up=WARM_UP, end=LAST),
             learning_rate=float(self.learning_rate_init),
             batch_size=self.batch_size,
-            max_epochs=looks,
+            max_epochs=min(LOOKS, self.max_steps),
             patience=None,
             tol=0.0,
             seed=int(self.seed),
             chunk_rows=places,  # windows are not cut off anywhere
             window=self.context,
-            steps=-(-self.max_steps // looks),
+            steps=self.steps_per_look,
             block=BLOCK,
         )
 
@@ -357,7 +361,7 @@ def _text(given: Any, what: str) -> str:
 
 
 @parameters
-class TransformerLanguageModel(_LanguageModel):
+class TransformerLanguageModel(LanguageModel):
     r"""A transformer that learns from a text which token comes next, and writes on.
 
     .. math:: p(x_{t+1} = k \mid x_1, \dots, x_t) = \text{softmax}\big(W^T f(x_1, \dots, x_t) + b\big)_k
@@ -459,7 +463,7 @@ class TransformerLanguageModel(_LanguageModel):
 
 
 @parameters
-class RecurrentLanguageModel(_LanguageModel):
+class RecurrentLanguageModel(LanguageModel):
     r"""A recurrent network that learns from a text which token comes next, and writes on.
 
     .. math::

@@ -1,16 +1,20 @@
-"""Transformers' blocks as stacks of layers: encoder, decoder, and both."""
+"""Transformers' blocks as stacks of layers: encoder, decoder, both, and a network for images."""
 
 from __future__ import annotations
 
 from heldout.errors import InputError
 from heldout.neural.layers import (
     GELU,
+    Conv2D,
     Dense,
     Dropout,
+    GlobalAveragePool,
     Layer,
     LayerNorm,
     MultiHeadAttention,
+    Positions,
     ReLU,
+    Reshape,
     Residual,
     Sequential,
     Steps,
@@ -98,6 +102,51 @@ def decoder_block(
         *own(_around([MultiHeadAttention(heads, causal=True)], norm_first, dropout)),
         *cross,
         *own(_around(_perceptron(width, hidden, activation, dropout), norm_first, dropout)),
+    )
+
+
+def vision_transformer(
+    *,
+    patch: int = 4,
+    width: int = 64,
+    layers: int = 4,
+    heads: int = 4,
+    dropout: float = 0.0,
+    outputs: int | None = None,
+) -> Sequential:
+    """A transformer for images: their patches are its steps, and the mean of what comes out becomes scores.
+
+    A patch of `patch` by `patch` pixels becomes a step by a weighted sum; to each place its own learned position is
+    added. What is left over at the right and at the bottom is not seen.
+
+    Parameters
+    ----------
+    patch : int above 0, default 4
+    width : int above 0, default 64
+        The channels of a step.
+    layers : int above 0, default 4
+        Encoder blocks, with the norm first.
+    heads : int above 0, which divides the width, default 4
+    dropout : float, 0 or more and below 1, default 0.0
+    outputs : int above 0, or None, default None
+        None: as many as the targets need, in an estimator: `ConvNetClassifier(network=vision_transformer())`.
+
+    References
+    ----------
+    A. Dosovitskiy and others, An Image is Worth 16x16 Words, ICLR 2021, with the mean in place of a class token.
+
+    >>> vision_transformer(patch=7, outputs=10).out_shape((28, 28, 1))
+    (10,)
+    """
+    blocks = [encoder_block(width, heads, activation="gelu_tanh", dropout=dropout) for _ in range(layers)]
+    return Sequential(
+        Conv2D(width, patch, stride=patch, initialization="xavier"),
+        Reshape((-1, width)),
+        Positions(learned=True),
+        *blocks,
+        LayerNorm(),
+        GlobalAveragePool(),
+        Dense(outputs, initialization="xavier"),
     )
 
 
