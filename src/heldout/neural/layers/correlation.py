@@ -183,8 +183,8 @@ def _products(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     flat = weights.reshape(-1, channels, filters)  # (positions, C / groups, F)
     if groups > 1:
         return total(_grouped(part, tap, groups) for part, tap in zip(parts, flat, strict=True))
-    if channels == 1:  # fused into one loop, with no patches; but not again into each loop that reads the sum
-        return _ready(total(part * tap for part, tap in zip(parts, flat, strict=True)))
+    if channels == 1:  # fused into one loop, with no patches
+        return total(part * tap for part, tap in zip(parts, flat, strict=True))
     return jnp.concatenate(parts, -1) @ flat.reshape(-1, filters)
 
 
