@@ -163,6 +163,7 @@ def test_nonsense_is_refused(layer: Layer, said: str) -> None:
 # Mixup ------------------------------------------------------------------------------------------------------------
 
 NETWORK = Sequential(Flatten(), Dense(3))
+jitted_loss, jitted_mixed = (jax.jit(function, static_argnums=0) for function in (batch_loss, mixed))
 
 
 def recipe(loss: Any, mixup: float = 0.4) -> Recipe:
@@ -177,7 +178,7 @@ def weighted_rows(n: int = 12) -> Rows:
 
 def shares_of(rows: Rows, key: Any, alpha: float = 0.4) -> tuple[np.ndarray, np.ndarray, float]:
     """The mixed images, the order of the second ones, and λ, from what `mixed` gives."""
-    x, ((_, own), (_, others)) = jax.jit(mixed, static_argnums=0)(alpha, key, rows.x, rows)
+    x, ((_, own), (_, others)) = jitted_mixed(alpha, key, rows.x, rows)
     share = float(own[0] / rows.w[0])
     order = np.abs(np.asarray(rows.w)[:, None] - np.asarray(others) / (1.0 - share)).argmin(axis=0)
     return np.asarray(x), order, share
@@ -192,7 +193,7 @@ def test_mixup_is_its_formula() -> None:
     params, _ = NETWORK.init(jax.random.key(0), (2, 2, 1))
     key_of_step = jax.random.key(7)
     x, order, share = shares_of(rows, jax.random.fold_in(key_of_step, MIXING))
-    loss, (_, sums) = batch_loss(recipe(CrossEntropy()), params, {}, rows, 12, None, key_of_step)
+    loss, (_, sums) = jitted_loss(recipe(CrossEntropy()), params, {}, rows, 12, None, key_of_step)
     scores = x.reshape(12, 4) @ np.asarray(params["dense_1"]["weights"]) + np.asarray(params["dense_1"]["bias"])
     logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
     hot = np.eye(3)[rows.y]
@@ -208,7 +209,7 @@ def test_proportions_of_mixup_are_of_the_beta_distribution() -> None:
     rows = weighted_rows(2)
     for alpha in (0.2, 1.0):
         keys = jax.random.split(jax.random.key(0), 2000)
-        own = jax.vmap(lambda key, a=alpha: mixed(a, key, rows.x, rows)[1][0][1][0])(keys)
+        own = jax.jit(jax.vmap(lambda key, a=alpha: mixed(a, key, rows.x, rows)[1][0][1][0]))(keys)
         shares = np.asarray(own) / rows.w[0]
         assert shares.mean() == pytest.approx(0.5, abs=0.04)
         assert shares.var() == pytest.approx(0.25 / (2.0 * alpha + 1.0), rel=0.1)
@@ -221,7 +222,7 @@ def test_mixup_in_training_mixes_rows_that_count_with_no_others() -> None:
     told = train(NETWORK, begin, Rows(*map(np.asarray, rows)), plan).history.train_loss[0]
     _, key = keys_of(np.uint32(0), np.int32(0))
     drawn = jax.random.fold_in(key, 0)
-    loss, _ = batch_loss(recipe(CrossEntropy()), begin.params, {}, rows, rows.w.sum(), None, drawn)
+    loss, _ = jitted_loss(recipe(CrossEntropy()), begin.params, {}, rows, rows.w.sum(), None, drawn)
     assert told == pytest.approx(float(loss), rel=1e-5)
 
 
@@ -231,12 +232,12 @@ def test_mixup_goes_with_any_loss() -> None:
     hot = rows._replace(y=jnp.eye(3)[rows.y])
     key = jax.random.key(5)
     codes, shares = (
-        batch_loss(recipe(loss), params, {}, given, 12, None, key)[0]
+        jitted_loss(recipe(loss), params, {}, given, 12, None, key)[0]
         for loss, given in ((CrossEntropy(), rows), (KLDivergence(), hot))
     )
     assert float(codes) == pytest.approx(float(shares), rel=1e-5)
     plan = Recipe(NETWORK, SquaredError(), "squared_error", Optimizer(), None, False, 0.4)
-    assert np.isfinite(float(batch_loss(plan, params, {}, hot, 12, None, key)[0]))
+    assert np.isfinite(float(jitted_loss(plan, params, {}, hot, 12, None, key)[0]))
 
 
 def test_rows_that_judge_are_left_as_they_are() -> None:

@@ -110,7 +110,7 @@ def test_examples_and_help(cli) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_finished(cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     slow = (
         "import sys, time, heldout.study as s\nfrom heldout.cli import main\nreal = s.fit\n"
         "def slow(candidate, *rest):\n"
@@ -127,9 +127,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Interrupted" in err and "--resume" in err and "Traceback" not in err
-    done = subprocess.run(
-        [sys.executable, "-m", "heldout", "fit", "--resume", "s", "-q"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    code, _, err = cli("fit", "--resume", "s", "-q")
+    assert code == 0, err
     board = json.loads((tmp_path / "s/study.json").read_text())["leaderboard"]
     assert [entry["status"] for entry in board] == ["fitted"] * 3
