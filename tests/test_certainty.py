@@ -335,7 +335,7 @@ def test_a_study_of_numbers_gives_intervals_that_are_kept(tmp_path: Any) -> None
     np.testing.assert_array_equal(kept.predict_interval(new, level=0.8), study.model.predict_interval(new, level=0.8))
     shown, _ = kept.predict_table(new, level=0.9)
     assert {"90% low", "90% high"} <= set(shown.columns)
-    assert codes(study)["H403"] == codes(study)["H401"] == 1 and codes(study)["H402"] == 0
+    assert codes(study)["H703"] == codes(study)["H701"] == 1 and codes(study)["H702"] == 0
     with pytest.raises(InputError, match="predict_interval"):
         kept.predict_set(new)
 
@@ -352,7 +352,7 @@ def test_a_study_of_classes_calibrates_only_where_it_helps(tmp_path: Any) -> Non
     y = (frame["y"] == "yes").to_numpy().astype(int)
     losses = [-np.mean(np.log(np.clip(p[np.arange(600), y], 1e-9, 1))) for p in (calibrated, plain)]
     assert losses[0] < losses[1]
-    finding = next(item for item in study.findings if item.code == "H402")
+    finding = next(item for item in study.findings if item.code == "H702")
     assert (
         finding.title == "Probabilities calibrated"
         and finding.evidence["calibrated"]["ece"] < finding.evidence["calibration"]["ece"]
@@ -378,7 +378,7 @@ def test_looks_at_validation_are_counted_across_studies() -> None:
     assert first.record["looks"] == {"here": 2, "all": 2}
     assert second.record["looks"] == {"here": 3, "all": 5}
     assert [entry.body["fits"] for entry in Ledger().entries("looked")] == [2, 3]
-    assert "5 with those of other studies" in next(item.message for item in second.findings if item.code == "H404")
+    assert "5 with those of other studies" in next(item.message for item in second.findings if item.code == "H704")
 
 
 def test_thresholdout_tells_the_scores_of_a_study(tmp_path: Any) -> None:
@@ -399,4 +399,4 @@ def test_thresholdout_tells_the_scores_of_a_study(tmp_path: Any) -> None:
     assert {entry["learner"]: entry["validation"]["value"] for entry in again.leaderboard} == told
     spent = Study(table(), "y", thresholdout=1, learners=["DecisionTreeRegressor", "Ridge"]).fit().leaderboard[-1]
     assert spent["learner"] == "Ridge" and "budget" in spent["error"]
-    assert "Thresholdout answered 2" in next(item.message for item in again.findings if item.code == "H404")
+    assert "Thresholdout answered 2" in next(item.message for item in again.findings if item.code == "H704")

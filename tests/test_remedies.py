@@ -201,9 +201,9 @@ def test_a_study_that_was_not_fitted_has_nothing_to_diagnose(tmp_path: Path) -> 
 def test_tuned_against_the_default_is_tested_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     learners = {"tree": DecisionTreeRegressor(), "right": DecisionTreeRegressor(min_samples_leaf=20)}
     study = Study(noisy(), "y", learners=learners).fit().diagnose(quick=True, tune=6)
-    found = finding(study, "H104", "tree")
+    found = finding(study, "H105", "tree")
     assert found.title == "Tuning helps" and found.evidence["p_better"] < 0.05 and found.evidence["p_worse"] == 1.0
-    assert finding(study, "H104", "right").title == "Tuning changes nothing beyond chance"
+    assert finding(study, "H105", "right").title == "Tuning changes nothing beyond chance"
     assert study.record["diagnosis"]["planned"] == 12  # four siblings each, and two questions each of tuning
     rows = finding(study, "H103", "tree").evidence["tried"]
     assert [row["relation"] for row in rows] == ["simpler", "tuned"]
@@ -214,7 +214,7 @@ def test_tuned_against_the_default_is_tested_both_ways(monkeypatch: pytest.Monke
     monkeypatch.setattr(heldout.diagnosis.search, "space_of", lambda *_: {k: Among(tuple(v)) for k, v in wrong.items()})
     monkeypatch.setattr(heldout.diagnosis.search._Trials, "loss", lambda self, settings, n=None: -len(settings))
     study = Study(noisy(), "y", learners={"right": DecisionTreeRegressor(min_samples_leaf=20)})
-    worse = finding(study.fit().diagnose(quick=True, tune=1), "H104", "right")
+    worse = finding(study.fit().diagnose(quick=True, tune=1), "H105", "right")
     assert worse.title == "Tuning makes it worse" and worse.evidence["p_worse"] < 0.05
     with pytest.raises(InputError, match="tune is -1"):
         study.diagnose(tune=-1)

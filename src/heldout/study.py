@@ -204,7 +204,7 @@ class Study:
             claims the whole one claims too.
         tune : int, not negative, default 0
             How many settings of each learner to search over besides (`heldout.Search`, by cross-validation on train).
-            Whether that makes it better, or worse, is tested with the siblings (H104). 0: none.
+            Whether that makes it better, or worse, is tested with the siblings (H105). 0: none.
         progress : callable, optional
             As in `fit`.
 

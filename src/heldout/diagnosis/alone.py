@@ -40,7 +40,7 @@ class Diagnosis(Printed):
     verdict : {"worse than trivial", "overfits", "underfits", "large gap, but harmless", "large gap", "fits"}
     findings : tuple of Finding
         The verdict (H102), whether the trivial answer is beaten (H101), what was tried (H103), whether tuning helps
-        (H104), leaks (H501 to H511), warnings.
+        (H105), leaks (H501 to H511), warnings.
     tried : tuple of Comparison
         The siblings, each beside the estimator, with adjusted p values.
     remedy : estimator or None
@@ -62,7 +62,7 @@ class Diagnosis(Printed):
     def _table(self) -> Sheet:
         said = {item.code: item for item in self.findings}
         title = [f"{said['H102'].title} ({self.n_train:,} rows to train, {self.n_validation:,} to validate)"]
-        for code in ("H102", "H101", "H103", "H104"):
+        for code in ("H102", "H101", "H103", "H105"):
             title += wrap(said[code].message, WIDTH) if code in said else []
         for item in self.findings:
             title += wrap(str(item), WIDTH) if item.code.startswith("H5") and item.severity != "info" else []
@@ -122,7 +122,7 @@ def diagnose(
         Only the most telling sibling.
     tune : int, not negative, default 0
         How many settings to search over, by `heldout.Search` on the rows to train. Whether that is better or worse than
-        the estimator as it is, is tested with all siblings together (H104). 0: none.
+        the estimator as it is, is tested with all siblings together (H105). 0: none.
     seed : int, not negative, default 0
         Of the split and of the bootstrap.
     verbose : bool, default False

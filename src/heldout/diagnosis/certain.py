@@ -1,4 +1,4 @@
-"""H401 to H404: how sure the choice is, whether probabilities hold, what covers the truth, how often it was looked."""
+"""H701 to H704: how sure the choice is, whether probabilities hold, what covers the truth, how often it was looked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANY_LOOKS = 100  # fits that were scored on the same validation rows
 class Chosen(Check):
     """Can the chosen learner be told from the others?"""
 
-    code = "H401"
+    code = "H701"
     title = "The choice"
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
@@ -42,7 +42,7 @@ class Chosen(Check):
 class Calibrated(Check):
     """Do the chosen learner's probabilities mean what they say, and what helps if not?"""
 
-    code = "H402"
+    code = "H702"
     title = "Probabilities hold"
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
@@ -89,7 +89,7 @@ def _tried(item: Recalibrated) -> dict[str, Any]:
 class Covered(Check):
     """The sets or intervals that hold the truth in 95% of the rows, and whether they do on validation."""
 
-    code = "H403"
+    code = "H703"
     title = "Intervals that cover"
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
@@ -128,7 +128,7 @@ class Covered(Check):
 class Looks(Check):
     """How many fits were scored on these validation rows, in this study and before."""
 
-    code = "H404"
+    code = "H704"
     title = "Looks at validation"
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:

@@ -1,4 +1,4 @@
-"""H104: did tuning make the learner better, or worse?"""
+"""H105: did tuning make the learner better, or worse?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tuned(Check):
     siblings that were fitted for the purpose.
     """
 
-    code = "H104"
+    code = "H105"
     title = "Tuning changes nothing beyond chance"
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
