@@ -15,7 +15,18 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-FAMILIES = ("study", "linear", "neighbors", "multiclass", "trees", "neural", "convolution", "sequences", "language")
+FAMILIES = (
+    "study",
+    "linear",
+    "neighbors",
+    "multiclass",
+    "trees",
+    "neural",
+    "convolution",
+    "sequences",
+    "texts",
+    "language",
+)
 
 
 def page(results: list[dict[str, Any]]) -> str:

@@ -230,7 +230,7 @@ def use(obj: Any) -> Any:
         return obj.predict()
     if hasattr(obj, "predict_proba") and getattr(obj, "reads_texts_", False):
         return obj.predict_proba(features.frame["notes"])
-    if callable(obj):
+    if hasattr(obj, "terms"):
         return obj(["sunny, old", "é"]).toarray()
     if hasattr(obj, "predict"):
         if obj.n_features_in_ > 1000:  # a trivial answer may say that it was made for any number of columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from heldout import BagOfWordsClassifier, RecurrentClassifier, TransformerClassifier, TransformerRegressor, persist
+from heldout import (
+    BagOfWordsClassifier,
+    Model,
+    RecurrentClassifier,
+    Study,
+    TransformerClassifier,
+    TransformerRegressor,
+    persist,
+)
 from heldout.errors import InputError
 from heldout.texts.bags import Bags
 
@@ -106,3 +115,19 @@ def test_networks_read_texts(kind: Any) -> None:
 def test_parameters_out_of_range(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         TransformerRegressor(**given).fit(["a cat", "a dog"], [1.0, 2.0])
+
+
+def test_a_study_of_texts(tmp_path: Path) -> None:
+    texts, y = messages(200)
+    lines = [f"{label}\t{text} {row}" for row, (label, text) in enumerate(zip(y, texts, strict=True))]
+    lines[0] += ' "so'  # a bare quote
+    (tmp_path / "messages.tsv").write_text("\n".join(lines))
+    study = Study(
+        str(tmp_path / "messages.tsv"), "label", learners=["BagOfWordsClassifier"], ledger=tmp_path / "ledger.db"
+    ).fit()
+    assert study.problem.form == "texts"
+    assert "its columns are called label, text" in study.problem.notices[0]
+    shown = study.record["charts"]["texts"]
+    assert [row["label"] for row in shown["telling"]] == ["ham", "spam"] and "prize" in shown["telling"][1]["terms"]
+    model = persist.loads(persist.dumps(study.model), source="file", expected=Model)
+    assert model.predict({"text": ["a prize", "Rome again"]}).tolist() == ["spam", "ham"]

@@ -15,10 +15,10 @@ TABLES = frozenset({"table"})
 EVERYWHERE = frozenset({"table", "images", "series", "windows"})
 IMAGES = frozenset({"images"})
 WINDOWS = frozenset({"windows"})
-BUT_WINDOWS = EVERYWHERE - WINDOWS
 SERIES = frozenset({"series", "windows"})
 NEIGHBOURS = frozenset({"images", "series"})
 TEXTS = frozenset({"texts"})
+BUT_WINDOWS = EVERYWHERE - WINDOWS | TEXTS
 SEQUENCES = SERIES | TEXTS
 NOWHERE: frozenset[str] = frozenset()  # where it is not named
 
