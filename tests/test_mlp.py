@@ -311,8 +311,9 @@ def test_folds_share_a_program() -> None:
 
     X, y = load_iris(return_X_y=True)
     before = run_epoch._cache_size()
-    scores = cross_val_score(MLPClassifier(hidden_layer_sizes=7, max_iter=30), X, y, cv=7)  # of 128 and 129 rows
-    assert scores.mean() > 0.6
+    # Folds of 128 and 129 rows.
+    scores = cross_val_score(MLPClassifier(hidden_layer_sizes=7, learning_rate_init=0.03, max_iter=40), X, y, cv=7)
+    assert scores.mean() > 0.9
     assert run_epoch._cache_size() - before <= 2
 
 
