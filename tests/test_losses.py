@@ -26,7 +26,7 @@ from heldout.neural.losses import (
     softmax_cross_entropy,
 )
 
-SHAPES = 20
+SHAPES, FEWER = 20, 8  # fewer beside PyTorch
 
 Batch = tuple[Loss, np.ndarray, np.ndarray]
 
@@ -42,7 +42,7 @@ def loss_for(name: str, rng: np.random.Generator) -> Loss:
 def batches(name: str, dtype: type = np.float64) -> list[Batch]:
     rng = np.random.default_rng(1 + list(LOSSES).index(name))
     made = []
-    for _ in range(SHAPES):
+    for _ in range(FEWER if dtype is np.float32 else SHAPES):
         n, m = (int(i) for i in rng.integers(1, 7, 2))
         loss = loss_for(name, rng)
         outputs = rng.normal(0.0, 2.0, (n, m))

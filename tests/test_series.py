@@ -14,7 +14,7 @@ from heldout.errors import InputError
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "GunPoint": {"max_iter": 50},
-    "BasicMotions": {"cell": "lstm", "pooling": "last", "dropout": 0.5},
+    "BasicMotions": {"cell": "lstm", "pooling": "last", "dropout": 0.5, "max_iter": 50},
 }
 
 

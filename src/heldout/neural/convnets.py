@@ -361,7 +361,7 @@ class ConvNetClassifier(_Images, NeuralClassification):
     --------
     >>> from sklearn.datasets import load_digits
     >>> images, y = load_digits().images, load_digits().target
-    >>> model = ConvNetClassifier(max_iter=20).fit(images[::2], y[::2])
+    >>> model = ConvNetClassifier(max_iter=5).fit(images[::2], y[::2])
     >>> model.score(images[1::2], y[1::2]) > 0.94
     True
 
