@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from heldout import RecurrentClassifier, RecurrentRegressor, persist
 from heldout.errors import InputError
+from heldout.neural.series import recurrent_network
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "GunPoint": {"max_iter": 50},
@@ -57,8 +59,10 @@ def test_one_channel_may_come_as_a_table() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 6)).cumsum(axis=1)
     y = np.where(X[:, -1] > 0, "up", "down")
-    flat = RecurrentClassifier(units=4, max_iter=3, pooling="last", layers=2, dropout=0.1, cell="lstm").fit(X, y)
-    deep = RecurrentClassifier(units=4, max_iter=3, pooling="last", layers=2, dropout=0.1, cell="lstm").fit(
+    flat = RecurrentClassifier(units=4, max_iter=3, pooling="last", layers=2, dropout=0.1, cell="lstm", filters=0).fit(
+        X, y
+    )
+    deep = RecurrentClassifier(units=4, max_iter=3, pooling="last", layers=2, dropout=0.1, cell="lstm", filters=0).fit(
         X[..., None], y
     )
     assert flat.network_.names == ("masking_1", "lstm_1", "dropout_1", "dense_1")
@@ -84,3 +88,17 @@ def test_what_does_not_fit_is_said(fitted: Any) -> None:
     holed[0, 0, 0] = np.nan
     with pytest.raises(InputError, match="Row 0 has only some of its numbers at step 0"):
         model.predict(holed)
+
+
+def test_padding_changes_nothing_behind_convolutions() -> None:
+    """Convolutions and batch norm of padded series are those of each series without its padding."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6, 9, 2)).astype(np.float32)
+    X[:, 6:] = np.nan
+    network = recurrent_network(units=3, filters=4, outputs=2)
+    params, state = network.init(jax.random.key(0), (9, 2))
+    for train in (False, True):
+        long, long_state = network.apply(params, state, X, train=train)
+        short, short_state = network.apply(params, state, X[:, :6], train=train)
+        assert_allclose(long, short, atol=1e-5)
+        jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), long_state, short_state)

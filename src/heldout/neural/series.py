@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sklearn.base import is_classifier
+
 from heldout.errors import InputError, suggest
 from heldout.neural.layers import (
     GRU,
     LSTM,
     RNN,
+    BatchNorm,
+    Conv1D,
     Dense,
     Dropout,
     GlobalAveragePool,
@@ -17,6 +21,7 @@ from heldout.neural.layers import (
     Layer,
     Masking,
     Parallel,
+    ReLU,
     Sequential,
 )
 from heldout.neural.layers.recurrent import Recurrent
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 
 CELLS: dict[str, type[Recurrent]] = {"gru": GRU, "lstm": LSTM, "rnn": RNN}
 POOLINGS = ("all", "last")
+WIDTHS = (7, 5)  # of the convolutions before the recurrent layers (Wang, Yan and Oates 2017 have 8, 5 and 3)
+FILTERS, SERIES_DROPOUT = 32, 0.3  # for the classes of series
 
 
 def recurrent_network(
@@ -39,10 +46,14 @@ def recurrent_network(
     bidirectional: bool = True,
     pooling: str = "all",
     dropout: float = 0.0,
+    filters: int = 0,
     outputs: int | None = None,
     beginning: Sequence[Layer] = (Masking(),),
 ) -> Sequential:
     """What reads the rows, recurrent layers, mean and maximum of their states (or the last one), a dense layer.
+
+    With `filters` two convolutions along the steps, of widths 7 and 5 with so many filters and twice as many, come
+    before the recurrent layers, each with batch norm and ReLU behind it.
 
     >>> recurrent_network(outputs=2).names
     ('masking_1', 'gru_1', 'parallel_1', 'dense_1')
@@ -55,7 +66,23 @@ def recurrent_network(
     body = CELLS[cell](units, layers, bool(bidirectional), return_sequences=every, dropout=rate, variational=True)
     summary: list[Layer] = [Parallel(GlobalAveragePool(), GlobalMaxPool())] if every else []
     dropped: list[Layer] = [Dropout(rate)] if rate else []
-    return Sequential(*beginning, body, *summary, *dropped, Dense(outputs, initialization="xavier"))
+    return Sequential(
+        *beginning,
+        *(_front(filters) if filters else []),
+        body,
+        *summary,
+        *dropped,
+        Dense(outputs, initialization="xavier"),
+    )
+
+
+def _front(filters: int) -> list[Layer]:
+    widths = zip((filters, 2 * filters), WIDTHS, strict=True)
+    return [
+        layer
+        for count, width in widths
+        for layer in (Conv1D(count, width, padding="same", use_bias=False), BatchNorm(), ReLU())
+    ]
 
 
 @parameters
@@ -67,6 +94,7 @@ class _Recurrent(SequenceLearner):
     layers: int = 1
     bidirectional: bool = True
     pooling: str = "all"
+    filters: int | str = "auto"
     dropout: float | str = "auto"
     embedding: int = 64
     learning_rate_init: float = 1e-2
@@ -74,10 +102,26 @@ class _Recurrent(SequenceLearner):
     def _width(self) -> int:
         return int(self.embedding)
 
+    @property
+    def filters_(self) -> int:
+        """Filters of the first convolution before the recurrent layers, 0 where there is none."""
+        if self.filters == "auto":
+            return FILTERS if self.tokens_ is None and is_classifier(self) else 0
+        if not isinstance(self.filters, int) or isinstance(self.filters, bool) or self.filters < 0:
+            raise InputError(f"filters is {self.filters!r} and must be a whole number, 0 or more, or 'auto'.")
+        return self.filters
+
+    @property
+    def dropout_(self) -> float:
+        """The share of numbers that training sets to 0."""
+        if self.dropout == "auto" and self.filters_ and self.tokens_ is None:
+            return SERIES_DROPOUT
+        return super().dropout_
+
     def _architecture(self) -> Sequential:
-        return recurrent_network(
-            beginning=self._beginning(), dropout=self.dropout_, **{name: getattr(self, name) for name in PARAMETERS}
-        )
+        given = {name: getattr(self, name) for name in PARAMETERS}
+        beginning = self._beginning()
+        return recurrent_network(beginning=beginning, filters=self.filters_, dropout=self.dropout_, **given)
 
     def _architecture_to_state(self) -> dict[str, Any]:
         return {
@@ -88,12 +132,17 @@ class _Recurrent(SequenceLearner):
             "layers": int(self.layers),
             "bidirectional": bool(self.bidirectional),
             "pooling": self.pooling,
+            "filters": self.filters if isinstance(self.filters, str) else int(self.filters),
         }
 
     @classmethod
     def _architecture_from_state(cls, state: State) -> dict[str, Any]:
+        filters = state.json("filters")
+        if filters != "auto" and (type(filters) is not int or filters < 0):
+            state.fail("'filters' must be a whole number, 0 or more, or 'auto'")
         return {
             **super()._architecture_from_state(state),
+            "filters": filters,
             "embedding": state.integer("embedding", low=1, high=2**31),
             "cell": state.choice("cell", CELLS),
             "units": state.integer("units", low=1, high=2**31),
@@ -139,9 +188,13 @@ class RecurrentClassifier(_Recurrent, NeuralClassification):
         Read the series from its end as well.
     pooling : {"all", "last"}, default "all"
         What the last layer sees: mean and maximum of all states, or the last state.
+    filters : int, 0 or more, or "auto", default "auto"
+        Of the first of two convolutions along the steps (widths 7 and 5, the second with twice as many filters), each
+        with batch norm and ReLU, before the recurrent layers; 0 for none. "auto": 32 for the classes of series, which
+        few rows suffice to learn so, otherwise 0.
     dropout : float, 0 or more and below 1, or "auto", default "auto"
         Of what stands for tokens, between layers (the same numbers at all steps) and before the last layer. "auto": 0.5
-        for texts, 0 for series.
+        for texts, 0.3 behind convolutions, otherwise 0.
     clip_norm : float above 0, or None, default 1.0
     batch_size : int above 0, or "auto", default "auto"
         "auto": about the root of the number of rows, from 16 to 128.
@@ -174,7 +227,8 @@ class RecurrentClassifier(_Recurrent, NeuralClassification):
     References
     ----------
     K. Cho and others, EMNLP 2014. S. Hochreiter and J. Schmidhuber, Neural Computation 9, 1997. M. Schuster and
-    K. Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions on Signal Processing 45, 1997.
+    K. Paliwal, Bidirectional Recurrent Neural Networks, IEEE Transactions on Signal Processing 45, 1997. Z. Wang,
+    W. Yan and T. Oates, Time Series Classification from Scratch with Deep Neural Networks, IJCNN 2017.
 
     Examples
     --------

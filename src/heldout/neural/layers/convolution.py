@@ -11,7 +11,18 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, check_bool, check_whole, float_type
+from heldout.neural.layers.base import (
+    Array,
+    Key,
+    Layer,
+    Mask,
+    Params,
+    Shape,
+    State,
+    check_bool,
+    check_whole,
+    float_type,
+)
 from heldout.neural.layers.correlation import correlate, spread
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.windows import (
@@ -143,6 +154,15 @@ class Conv1D(Correlation):
 
     def _form(self, channels: int) -> tuple[int, int]:
         return _grouped(self, self.filters, self.groups, channels)
+
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        """Where it leaves the number of steps as it is, padding is zeros, as beyond the ends; else it is refused."""
+        if mask is None or self.out_shape(x.shape[1:])[0] != x.shape[1] or self.padding_mode != "zeros":
+            return super().apply_masked(params, state, x, mask, train=train, key=key)
+        y, after = self.apply(params, state, jnp.where(mask[..., None], x, 0.0), train=train, key=key)
+        return y, after, mask
 
 
 @dataclass(frozen=True)

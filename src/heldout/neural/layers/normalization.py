@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from heldout.errors import InputError
-from heldout.neural.layers.base import Array, Key, Layer, Params, Shape, State, float_type, shape_text
+from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, Shape, State, float_type, shape_text
+from heldout.neural.layers.masking import beside
 
 LEAST_NUMBERS = 2**15  # from which a kernel of our own is called
 
@@ -154,11 +155,27 @@ class BatchNorm(Layer):
     def trained(self, params: Params, state: State, x: Array, rectified: bool = False) -> tuple[Array, State]:
         """`apply` in training, and perhaps ReLU behind it."""
         y, mean, variance = normalise(x, params["scale"], params["shift"], self.epsilon, rectified)
-        count = x.size // x.shape[-1]
-        unbiased = variance * (count / max(count - 1, 1))
+        return y, self._after(state, mean, variance, x.size // x.shape[-1])
+
+    def apply_masked(
+        self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
+    ) -> tuple[Array, State, Mask]:
+        """In training mean and variance are those of the steps that are there."""
+        if mask is None or not train:
+            return *self.apply(params, state, x, train=train, key=key), mask
+        there, axes = beside(mask, x).astype(x.dtype), tuple(range(x.ndim - 1))
+        count = jnp.maximum(there.sum() * (x[0, 0].size // x.shape[-1]), 1.0)
+        mean = (there * x).sum(axis=axes) / count
+        variance = (there * jnp.square(x - mean)).sum(axis=axes) / count
+        y = (x - mean) * (params["scale"] * lax.rsqrt(variance + self.epsilon)) + params["shift"]
+        return y, self._after(state, mean, variance, count), mask
+
+    def _after(self, state: State, mean: Array, variance: Array, count: Any) -> State:
+        """The running averages after a batch of so many numbers to a channel."""
+        unbiased = variance * (count / jnp.maximum(count - 1, 1))
         kept, new = self.momentum, 1.0 - self.momentum
         after = {"mean": kept * state["mean"] + new * mean, "variance": kept * state["variance"] + new * unbiased}
-        return y, lax.stop_gradient(after)
+        return dict(lax.stop_gradient(after))
 
 
 @jax.custom_vjp
