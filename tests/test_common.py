@@ -105,7 +105,7 @@ SMALL = Sequential(Conv2D(3, 2), ReLU(), Flatten(), Dense())
 OF_IMAGES_AND_SERIES: list[Any] = [
     ConvNetClassifier(SMALL, image_shape=(2, 2), **SHORT),
     ConvNetRegressor(SMALL, image_shape=(2, 2), **SHORT),
-    RecurrentClassifier(units=3, cell="rnn", pooling="last", **SHORT),
+    RecurrentClassifier(units=3, cell="rnn", pooling="last", filters=0, **SHORT),
     RecurrentRegressor(units=3, bidirectional=False, **SHORT),
 ]
 EVERY = LEARNERS + OF_IMAGES_AND_SERIES
@@ -404,6 +404,14 @@ NONSENSE: dict[str, Any] = {
     "freeze": [7],
     "image_shape": [0, 4],
     "cell": "transistor",
+    "tokens": "syllables",
+    "tokens_learned": 7,
+    "vocabulary": 0,
+    "least": 0,
+    "max_tokens": 0,
+    "truncated": -1,
+    "embedding": 0,
+    "filters": -1,
     "units": 0,
     "layers": 0,
     "bidirectional": "yes",

@@ -213,6 +213,11 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     **{kind: functools.partial(tokens, kind) for kind in ("Characters", "Bytes", "Words")},
     "TransformerLanguageModel": lambda: language_model("TransformerLanguageModel"),
     "RecurrentLanguageModel": lambda: language_model("RecurrentLanguageModel"),
+    "Temperature": lambda: resolve("Temperature")(1.5),
+    "Isotonic": lambda: resolve("Isotonic").fit(
+        np.linspace(0.1, 0.9, 12)[:, None] * [-1, 1] + [1, 0], np.arange(12) % 2
+    ),
+    "Conformal": lambda: resolve("Conformal").of(np.linspace(2.0, 0.5, 7), np.arange(7) // 2),
     "Series": lambda: windows()[1].series_,
     "Windows": lambda: windows()[0],
     "Cases": lambda: resolve("Cases").of(table(), "price", series="town"),
@@ -242,6 +247,8 @@ def use(obj: Any) -> Any:
         return obj.transform(features)
     if hasattr(obj, "perplexity"):
         return obj.loss("the dog, the rat")
+    if hasattr(obj, "threshold"):
+        return obj.threshold(0.5)
     if hasattr(obj, "encode"):
         return obj.encode("the dog, é\n")
     return repr(obj)

@@ -21,7 +21,6 @@ from heldout.neural.layers import (
     GRU,
     LSTM,
     RNN,
-    BatchNorm,
     Conv1D,
     Dense,
     Flatten,
@@ -282,7 +281,7 @@ def test_rows_without_a_step() -> None:
     assert_array_equal(network.apply(params, {}, x)[0], np.zeros((1, 6)))
 
 
-@pytest.mark.parametrize("layer", [BatchNorm(), Conv1D(2, 2), Flatten()])
+@pytest.mark.parametrize("layer", [Conv1D(2, 2), Flatten()])
 def test_layers_that_would_take_padding_for_steps_say_so(layer: Any) -> None:
     network = Sequential(Masking(), layer)
     params, state = network.init(jax.random.key(0), (3, 2))

@@ -14,10 +14,7 @@ from heldout import RecurrentClassifier, RecurrentRegressor, persist
 from heldout.errors import InputError
 from heldout.neural.series import recurrent_network
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "GunPoint": {"max_iter": 50},
-    "BasicMotions": {"cell": "lstm", "pooling": "last", "dropout": 0.5, "max_iter": 50},
-}
+LEAST = {"GunPoint": 0.95, "BasicMotions": 0.95}
 
 
 def series(real_data: Path, name: str) -> tuple[Any, ...]:
@@ -27,10 +24,11 @@ def series(real_data: Path, name: str) -> tuple[Any, ...]:
     return X, found["y_train"], V, found["y_test"]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.long
+@pytest.mark.parametrize("name", LEAST)
 def test_benchmark_series(real_data: Path, name: str) -> None:
     X, y, V, truth = series(real_data, name)
-    assert RecurrentClassifier(**SETTINGS[name]).fit(X, y).score(V, truth) > 0.9
+    assert RecurrentClassifier().fit(X, y).score(V, truth) >= LEAST[name]
 
 
 @pytest.fixture(scope="module")
