@@ -29,7 +29,7 @@ from heldout import (
 )
 from heldout.baseline import BaselineRegressor
 from heldout.certainty.calibration import Calibrator, Isotonic, Temperature, cross_fitted
-from heldout.certainty.choice import Choice, choose
+from heldout.certainty.choice import SIMPLICITY, Choice, choose, simplicity
 from heldout.certainty.conformal import Conformal, cross_covered
 from heldout.differences import difference
 from heldout.errors import InputError, WorkError
@@ -37,6 +37,7 @@ from heldout.fitting import Fitted, Rows
 from heldout.intervals import Sample
 from heldout.metrics import CRITERIA, Prediction
 from heldout.model import Model
+from heldout.panel import LEARNERS
 from heldout.trees.tree import DecisionTreeRegressor
 
 
@@ -400,3 +401,9 @@ def test_thresholdout_tells_the_scores_of_a_study(tmp_path: Any) -> None:
     spent = Study(table(), "y", thresholdout=1, learners=["DecisionTreeRegressor", "Ridge"]).fit().leaderboard[-1]
     assert spent["learner"] == "Ridge" and "budget" in spent["error"]
     assert "Thresholdout answered 2" in next(item.message for item in again.findings if item.code == "H704")
+
+
+def test_every_learner_of_the_panel_has_a_place_in_the_order_of_simplicity() -> None:
+    places = {name: simplicity(entry.load()()) for name, entry in LEARNERS.items()}
+    assert max(places.values()) < len(SIMPLICITY)
+    assert places["PersistenceRegressor"] < places["BagOfWordsClassifier"] < places["RecurrentClassifier"]
