@@ -79,10 +79,10 @@ def test_run_does_it_all_and_says_it_as_json(cli) -> None:  # type: ignore[no-un
     assert record["final"]["openings"] == 1 and record["problem"]["criterion"]["name"] == "mae"
     assert record["reproduce"]["command"] == "heldout run example:diabetes --criterion mae --seed 3"
     assert Path("diabetes-study/report.html").exists()
-    code, out, err = cli("run", "example:diabetes", "-q")
+    code, out, err = cli("run", "example:diabetes", "-q", "--remedies", "none")
     assert code == 1 and "opened once before" in err
     assert "is best on validation" in out and Path("diabetes-study-2/report.html").exists()
-    code, out, _ = cli("run", "example:diabetes", "-q", "--again")
+    code, out, _ = cli("run", "example:diabetes", "-q", "--again", "--remedies", "none")
     assert code == 0 and len(out.strip().splitlines()) == 1 and "opened 2 times" in out
     assert Path("diabetes-study-3/study.json").exists()
 

@@ -33,7 +33,7 @@ from heldout.multiclass.one_vs_rest import OneVsRestClassifier
 from heldout.neighbors.estimators import NearestNeighborsClassifier, NearestNeighborsRegressor
 from heldout.neural.convnets import ConvNetClassifier, ConvNetRegressor
 from heldout.neural.estimators import MLPClassifier, MLPRegressor, NeuralClassifier, NeuralRegressor
-from heldout.neural.layers import Conv2D, Dense, Flatten, ReLU, Sequential, Tanh
+from heldout.neural.layers import Conv2D, Dense, Flatten, ReLU, Sequential
 from heldout.neural.series import RecurrentClassifier, RecurrentRegressor
 from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
 from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -95,8 +95,8 @@ LEARNERS: list[Any] = [
     NearestNeighborsRegressor(algorithm="brute"),
     NearestNeighborsRegressor(n_neighbors="auto", weights="distance"),
     MLPClassifier(),
-    MLPRegressor(hidden_layer_sizes=20, activation="tanh"),
-    NeuralClassifier(Sequential(Dense(10), Tanh(), Dense()), loss="hinge", learning_rate_init=0.02, n_iter_no_change=3),
+    MLPRegressor(learning_rate_init=0.01, max_iter=40),
+    NeuralClassifier(n_iter_no_change=3),  # of the network that MLPClassifier has: what is compiled serves both
     NeuralRegressor(learning_rate_init=0.01, max_iter=40),
 ]
 # Four columns as images of two by two pixels and as series of four steps; each step of training sees all rows.

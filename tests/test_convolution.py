@@ -36,7 +36,7 @@ from heldout.neural.layers.stored import from_json, to_json
 Case: TypeAlias = "tuple[Layer, tuple[int, ...]]"
 
 MANY = 30  # settings to a program
-several = settings(max_examples=4, derandomize=True, deadline=None, phases=[Phase.generate], database=None)
+several = settings(max_examples=2, derandomize=True, deadline=None, phases=[Phase.generate], database=None)
 
 
 @st.composite

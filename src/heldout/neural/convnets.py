@@ -402,7 +402,7 @@ class ConvNetRegressor(_Images, NeuralRegression):
     --------
     >>> rng = np.random.default_rng(0)
     >>> images = rng.normal(size=(300, 6, 6))
-    >>> model = ConvNetRegressor(augment=None).fit(images, images.max(axis=(1, 2)))
+    >>> model = ConvNetRegressor(augment=None, max_iter=20).fit(images, images.max(axis=(1, 2)))
     >>> model.score(images, images.max(axis=(1, 2))) > 0.9
     True
     """
