@@ -58,7 +58,7 @@ class Calibration(Printed):
         In each bin the mean predicted probability, the share observed and its 95% interval (Wilson).
     rows : int array (b,)
     ece : float
-        Expected calibration error: the mean of |observed - predicted| over the rows.
+        Expected calibration error: the mean distance of observed and predicted, over the rows.
     ece_by_chance : float
         What it stays below in 95% of samples where every probability is right.
     brier, miscalibration, discrimination, uncertainty : float

@@ -406,7 +406,8 @@ class TransformerLanguageModel(LanguageModel):
     Attributes
     ----------
     tokens_ : the tokens that were learned
-    network_ : Sequential; params_ : nested dict of arrays
+    network_ : Sequential
+    params_ : nested dict of arrays, by the names of the layers
     history_ : History, of the 20 looks
     validation_loss_ : float, nats a token, of the whole validation text
     bigram_loss_ : float, the same for counts of pairs with one added: what a model must beat
