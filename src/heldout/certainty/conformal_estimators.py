@@ -30,6 +30,15 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
 
     methods: tuple[str, ...]
 
+    def __init__(
+        self, estimator: Any, *, method: str = "cv+", level: float = 0.95, cv: Any = 10, random_state: Any = 0
+    ) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.level = level
+        self.cv = cv
+        self.random_state = random_state
+
     def _fit(self, X: Any, y: Array, strata: Array | None) -> list[Array]:
         """Fit `estimators_` and return the rows that each has not learned from."""
         require_level(self.level)
@@ -105,15 +114,6 @@ class ConformalRegressor(RegressorMixin, _Conformal):  # type: ignore[misc]
     """
 
     methods = ("cv+", "split", "cqr")
-
-    def __init__(
-        self, estimator: Any, *, method: str = "cv+", level: float = 0.95, cv: Any = 10, random_state: Any = 0
-    ) -> None:
-        self.estimator = estimator
-        self.method = method
-        self.level = level
-        self.cv = cv
-        self.random_state = random_state
 
     def fit(self, X: Any, y: ArrayLike) -> ConformalRegressor:
         """Fit the estimator, or one a fold, and keep how far off it is on rows that it has not learned from."""
@@ -205,15 +205,6 @@ class ConformalClassifier(ClassifierMixin, _Conformal):  # type: ignore[misc]
     """
 
     methods = ("cv+", "split")
-
-    def __init__(
-        self, estimator: Any, *, method: str = "cv+", level: float = 0.95, cv: Any = 10, random_state: Any = 0
-    ) -> None:
-        self.estimator = estimator
-        self.method = method
-        self.level = level
-        self.cv = cv
-        self.random_state = random_state
 
     def fit(self, X: Any, y: ArrayLike) -> ConformalClassifier:
         """Fit the estimator, or one a fold, and keep how far off it is on rows that it has not learned from."""

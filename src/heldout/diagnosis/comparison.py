@@ -17,6 +17,7 @@ from heldout.diagnosis.siblings import relation
 from heldout.differences import Difference, difference
 from heldout.fitting import Fitted
 from heldout.intervals import Score
+from heldout.metrics import Criterion
 from heldout.multiplicity import holm
 from heldout.panel import entry_of
 from heldout.words import interval, number, p_said, percent
@@ -117,6 +118,13 @@ def compared(learner: Fitted, other: Fitted, relation: str, title: str = "") -> 
     found = difference(mine, theirs)
     found = found.turned() if relation in TURNED else found
     return Comparison(learner.name, title or other.shown_title, relation, found, train.score(), theirs.score())
+
+
+def both_scores(item: Comparison, criterion: Criterion) -> tuple[float, str]:
+    """Of a comparison that was made: the learner's score on validation, and the sentence's end with both scores."""
+    assert item.difference is not None and item.validation is not None
+    ours = criterion.loss(criterion.loss(item.validation.value) - item.difference.value)
+    return ours, f"{criterion.title} on validation {number(ours)} against {number(item.validation.value)}, {item}"
 
 
 def fits_train_better(learner: Fitted, other: Fitted) -> bool:

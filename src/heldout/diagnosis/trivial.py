@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable
-from heldout.diagnosis.comparison import Comparison
-from heldout.words import number
+from heldout.diagnosis.comparison import Comparison, both_scores
 
 
 class BetterThanTrivial(Check):
@@ -25,14 +24,9 @@ class BetterThanTrivial(Check):
                 yield self._finding(item, evidence)
 
     def _finding(self, item: Comparison, evidence: Evidence) -> Finding:
+        ours, numbers = both_scores(item, evidence.problem.criterion)
         assert item.difference is not None and item.validation is not None
-        loss = evidence.problem.criterion.loss
-        ours = loss(loss(item.validation.value) - item.difference.value)
         given = {"gain": item.difference.score(), "learner": ours, "trivial": item.validation.value, "p": item.p}
-        numbers = (
-            f"{evidence.problem.criterion.title} on validation {number(ours)} against {number(item.validation.value)}, "
-            f"{item}"
-        )
         if item.certain:
             return Finding(
                 self.code, self.title, "good", f"It beats the trivial answer: {numbers}.", item.learner, given

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from heldout.diagnosis.base import Check, Evidence, Finding
-from heldout.diagnosis.comparison import BEATS_YARDSTICK, YARDSTICK, Comparison
-from heldout.words import number
+from heldout.diagnosis.comparison import BEATS_YARDSTICK, YARDSTICK, Comparison, both_scores
 
 
 class BetterThanYardstick(Check):
@@ -25,14 +24,9 @@ class BetterThanYardstick(Check):
                 yield self._finding(item, evidence, item.learner in worse)
 
     def _finding(self, item: Comparison, evidence: Evidence, worse: bool) -> Finding:
+        ours, numbers = both_scores(item, evidence.problem.criterion)
         assert item.difference is not None and item.validation is not None
-        loss = evidence.problem.criterion.loss
-        ours = loss(loss(item.validation.value) - item.difference.value)
         given = {"gain": item.difference.score(), "learner": ours, "simple": item.validation.value, "p": item.p}
-        numbers = (
-            f"{evidence.problem.criterion.title} on validation {number(ours)} against {number(item.validation.value)}, "
-            f"{item}"
-        )
         simple = item.other
         if item.certain:
             return Finding(self.code, self.title, "good", f"It beats {simple}: {numbers}.", item.learner, given)
