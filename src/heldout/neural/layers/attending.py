@@ -60,7 +60,7 @@ def attend_jointly(look: Look, heads: int, joint: Array, mask: Mask) -> Array:
     """
     if not _fits(look, heads, joint):
         return merged(attend(look, *heads_of(joint, heads), mask))
-    there = jnp.ones(joint.shape[:2], joint.dtype) if mask is None else mask.astype(joint.dtype)
+    there = jnp.zeros((len(joint), 0), joint.dtype) if mask is None else mask.astype(joint.dtype)
     return _by_head(look.causal, heads, joint, there)
 
 
@@ -97,17 +97,17 @@ def _by_head_forward(causal: bool, heads: int, joint: Array, there: Array) -> tu
 
     def elsewhere(joint: Array, there: Array) -> tuple[Array, Array]:
         n, steps, _ = joint.shape
-        return _whole(causal, heads, joint, there), jnp.zeros((n, heads, steps), joint.dtype)
+        return _whole(causal, heads, joint, there), jnp.zeros((n, heads, 2, steps), joint.dtype)
 
     kernel = functools.partial(forward, heads=heads, causal=causal)
-    y, logs = jax.lax.platform_dependent(joint, there, cpu=kernel, default=elsewhere)
-    return y, (joint, there, y, logs)
+    y, sums = jax.lax.platform_dependent(joint, there, cpu=kernel, default=elsewhere)
+    return y, (joint, there, y, sums)
 
 
 def _by_head_backward(causal: bool, heads: int, kept: Any, upstream: Array) -> tuple[Array, Array]:
     from heldout.neural.native.attention import backward
 
-    def elsewhere(joint: Array, there: Array, y: Array, logs: Array, upstream: Array) -> Array:
+    def elsewhere(joint: Array, there: Array, y: Array, sums: Array, upstream: Array) -> Array:
         by_joint: Array = jax.vjp(lambda joint: _whole(causal, heads, joint, there), joint)[1](upstream)[0]
         return by_joint
 
@@ -119,7 +119,7 @@ _by_head.defvjp(_by_head_forward, _by_head_backward)
 
 
 def _whole(causal: bool, heads: int, joint: Array, there: Array) -> Array:
-    return merged(attend(Look(causal), *heads_of(joint, heads), there > 0.0))
+    return merged(attend(Look(causal), *heads_of(joint, heads), there > 0.0 if there.size else None))
 
 
 def weights_of(look: Look, q: Array, k: Array, mask: Mask, first: Any = 0) -> Array:

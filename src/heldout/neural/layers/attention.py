@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
+from heldout.neural.layers.affine import affine
 from heldout.neural.layers.attending import Look, attend, attend_jointly, heads_of, merged, weights_of
 from heldout.neural.layers.base import (
     Array,
@@ -23,7 +24,6 @@ from heldout.neural.layers.base import (
     check_whole,
     float_type,
 )
-from heldout.neural.layers.dense import affine
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.masking import check_steps
 
@@ -121,16 +121,22 @@ class MultiHeadAttention(SequenceLayer):
     def apply_masked(
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
-        look = Look(self.causal, self.positions == "alibi", BLOCK)
         if self.memory is None:
-            y = attend_jointly(look, self.heads, self._joint(params, x), mask)
-        else:
-            seen = None if mask is None else mask[:, : self.memory]
-            y = merged(attend(look, *self._parts(params, x), seen))
-        y = _affine(params["output"], y)
-        if self.memory is not None:
-            y = jnp.concatenate([jnp.zeros_like(x[:, : self.memory]), y], axis=1)
-        return y, state, mask
+            return self.looked(params, x, mask), state, mask
+        seen = None if mask is None else mask[:, : self.memory]
+        y = affine(merged(attend(self._look, *self._parts(params, x), seen)), params["output"])
+        return jnp.concatenate([jnp.zeros_like(x[:, : self.memory]), y], axis=1), state, mask
+
+    def looked(
+        self, params: Params, x: Array, mask: Mask, before: Layer | None = None, its: Params | None = None
+    ) -> Array:
+        """The output of self-attention for f(x), where f is the layer `before`, of weights `its`."""
+        joint = self._joint(params, x, before=before, its=its)
+        return affine(attend_jointly(self._look, self.heads, joint, mask), params["output"])
+
+    @property
+    def _look(self) -> Look:
+        return Look(self.causal, self.positions == "alibi", BLOCK)
 
     def maps(self, params: Params, x: Array, mask: Mask = None) -> Array:
         """The weights with which each step (queries, first) takes part of each (keys): (n, H, T, S)."""
@@ -152,13 +158,15 @@ class MultiHeadAttention(SequenceLayer):
         put = jax.lax.dynamic_update_slice_in_dim
         keys, values = put(cache["keys"], k, at, axis=2), put(cache["values"], v, at, axis=2)
         y = weights_of(Look(True, self.positions == "alibi"), q, keys, None, at) @ values
-        return _affine(params["output"], merged(y)), {"keys": keys, "values": values}
+        return affine(merged(y), params["output"]), {"keys": keys, "values": values}
 
-    def _joint(self, params: Params, x: Array, first: Any = 0) -> Array:
+    def _joint(
+        self, params: Params, x: Array, first: Any = 0, before: Layer | None = None, its: Params | None = None
+    ) -> Array:
         """Queries, keys and values side by side (n, T, 3 C), of steps that begin at the place `first`: one product."""
         three = [params[part] for part in PARTS[:3]]
         both = {name: jnp.concatenate([part[name] for part in three], axis=-1) for name in three[0]}
-        joint = _affine(both, x)
+        joint = affine(x, both, before, its)
         if self.positions != "rotary":
             return joint
         q, k, v = heads_of(joint, self.heads)
@@ -174,12 +182,7 @@ class MultiHeadAttention(SequenceLayer):
 
     def _heads(self, params: Params, x: Array) -> Array:
         n, steps, width = x.shape
-        return jnp.swapaxes(_affine(params, x).reshape(n, steps, self.heads, width // self.heads), 1, 2)
-
-
-def _affine(params: Params, x: Array) -> Array:
-    weights = params["weights"]
-    return affine(x, weights, params["bias"] if "bias" in params else jnp.zeros(weights.shape[1], x.dtype))
+        return jnp.swapaxes(affine(x, params).reshape(n, steps, self.heads, width // self.heads), 1, 2)
 
 
 def turned(x: Array, first: Any = 0) -> Array:

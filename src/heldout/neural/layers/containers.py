@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from heldout.errors import InputError, suggest
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
 from heldout.neural.layers.fusion import apply_fused, how_many
+from heldout.neural.layers.perceptron import perceive, perceptron_of
 
 
 class Container(SequenceLayer):
@@ -99,8 +100,9 @@ class Sequential(Container):
         for i, (name, layer) in enumerate(self._branches.items()):
             if i < done:
                 continue
-            if mask is None and (count := how_many(self.layers[i:], x, train)):
-                x, new = apply_fused(self.layers[i : i + count], params[name], state.get(name, {}), x)
+            if count := how_many(self.layers[i:], x, mask, train):
+                own_params = [params.get(each, {}) for each in self.names[i : i + count]]
+                x, new = apply_fused(self.layers[i : i + count], own_params, state.get(name, {}), x, mask)
                 after, done = after | ({name: new} if new else {}), i + count
                 continue
             own = jax.random.fold_in(key, i) if train and layer.random and key is not None else None
@@ -172,6 +174,11 @@ class Residual(Container):
     def apply_masked(
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
+        if self.shortcut is None and isinstance(self.layer, Sequential):
+            which = perceptron_of(self.layer.layers, True, x)
+            if which is not None:
+                inner = params.get("layer", {})
+                return perceive(which, x, [inner.get(name, {}) for name in self.layer.names]), {}, mask
         outputs, after, mask = _apply_branches(self._branches, params, state, x, mask, train, key)
         return outputs[0] + (x if self.shortcut is None else outputs[1]), after, mask
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError
+from heldout.neural.layers.affine import affine
 from heldout.neural.layers.base import (
     Array,
     Key,
@@ -21,40 +21,6 @@ from heldout.neural.layers.base import (
     shape_text,
 )
 from heldout.neural.layers.initialization import initial_weights
-
-
-@jax.custom_vjp
-def affine(x: Array, weights: Array, bias: Array) -> Array:
-    r"""z = x W + b for every row of `x` (..., p), `weights` (p, m) and `bias` (m,).
-
-    .. math:: \nabla_x = \delta W^T, \qquad \nabla_W = \sum_i x_i^T \delta_i, \qquad \nabla_b = \sum_i \delta_i
-
-    where :math:`\delta = \partial L / \partial z`.
-    """
-    return x @ weights + bias
-
-
-def _forward(x: Array, weights: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
-    return affine(x, weights, bias), (x, weights)
-
-
-def _backward(kept: tuple[Array, Array], delta: Array) -> tuple[Array, Array, Array]:
-    x, weights = kept
-    rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
-    ones = jnp.ones(len(deltas), deltas.dtype)  # a product with them is quicker than a sum over rows
-    by_weights: Array = jax.lax.platform_dependent(rows, deltas, cpu=_turned_product, default=lambda x, d: x.T @ d)
-    return delta @ weights.T, by_weights, ones @ deltas
-
-
-def _turned_product(x: Array, d: Array) -> Array:
-    """Xᵀ D, with the narrower of the two really turned over first: XLA's own way on the CPU takes a fifth longer."""
-    wide, narrow = (x, d) if x.shape[1] > d.shape[1] else (d, x)
-    turned: Array = jax.lax.optimization_barrier(narrow.T)  # type: ignore[no-untyped-call]
-    product = turned @ wide
-    return product.T if wide is x else product
-
-
-affine.defvjp(_forward, _backward)
 
 
 @dataclass(frozen=True)
@@ -120,12 +86,4 @@ class Dense(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        if not self.use_bias:
-            return affine(x, params["weights"], jnp.zeros(params["weights"].shape[1], x.dtype)), state
-        return affine(x, params["weights"], params["bias"]), state
-
-    def backward(
-        self, params: Params, state: State, x: Array, upstream: Array, *, train: bool = False, key: Key = None
-    ) -> tuple[Params, Array]:
-        by_x, by_weights, by_bias = _backward((x, params["weights"]), upstream)
-        return {"weights": by_weights} | ({"bias": by_bias} if self.use_bias else {}), by_x
+        return affine(x, params), state

@@ -1,4 +1,5 @@
-"""Layers that are one kernel on the CPU: a convolution, an activation and max pooling; batch norm and ReLU.
+"""Layers that are one kernel on the CPU: a norm or an activation before an affine map; a convolution, an activation and
+max pooling; batch norm and ReLU.
 
 Pooling takes most of a convolution's numbers away again. Done image by image, they are never written to memory, nor are
 their gradients, nearly all of which are 0. The bias and activations that rise do not change which number of a window is
@@ -13,8 +14,11 @@ from collections.abc import Sequence
 import jax
 from jax import lax
 
-from heldout.neural.layers.activations import ReLU, Sigmoid, Tanh
-from heldout.neural.layers.base import Array, Layer, Params, Shape, State
+from heldout.neural.layers.activations import Activation, ReLU, Sigmoid, Tanh
+from heldout.neural.layers.affine import affine
+from heldout.neural.layers.affine import has_kernel as has_affine_kernel
+from heldout.neural.layers.attention import MultiHeadAttention
+from heldout.neural.layers.base import Array, Layer, Mask, Params, Shape, State
 from heldout.neural.layers.convolution import Conv2D
 from heldout.neural.layers.correlation import (
     LEAST_FILTERS,
@@ -27,15 +31,21 @@ from heldout.neural.layers.correlation import (
     spread_by_kernel,
     zeros_before,
 )
-from heldout.neural.layers.normalization import BatchNorm
+from heldout.neural.layers.dense import Dense
+from heldout.neural.layers.normalization import BatchNorm, LayerNorm
 from heldout.neural.layers.pooling import MaxPool2D, apart, hand_back, max_and_place
 from heldout.neural.layers.windows import Windows, counts
 
 RISING = (ReLU, Tanh, Sigmoid)
 
 
-def how_many(layers: Sequence[Layer], x: Array, train: bool) -> int:
+def how_many(layers: Sequence[Layer], x: Array, mask: Mask, train: bool) -> int:
     """How many of the first of these layers are one kernel for `x`; 0 for none."""
+    if len(layers) > 1 and isinstance(layers[0], (LayerNorm, Activation)) and x.ndim > 1:
+        units = _outputs(layers[1], x.shape[-1])
+        return 2 if units and has_affine_kernel(layers[0], x, units) else 0
+    if mask is not None:
+        return 0
     if train and len(layers) > 1 and type(layers[0]) is BatchNorm and type(layers[1]) is ReLU:
         return 2
     count = 3 if len(layers) > 2 and type(layers[1]) in RISING else 2
@@ -51,14 +61,27 @@ def how_many(layers: Sequence[Layer], x: Array, train: bool) -> int:
     return count if plain and kernel and convolution.filters >= LEAST_FILTERS else 0
 
 
-def apply_fused(layers: Sequence[Layer], params: Params, state: State, x: Array) -> tuple[Array, State]:
-    """The output of such layers, and the state after it; `params` and `state` are those of the first."""
+def _outputs(layer: Layer, width: int) -> int:
+    """What a layer that begins with an affine map makes of each row first; 0 for another one."""
+    if type(layer) is Dense:
+        return layer.units or 0
+    return 3 * width if type(layer) is MultiHeadAttention and layer.memory is None else 0
+
+
+def apply_fused(
+    layers: Sequence[Layer], params: Sequence[Params], state: State, x: Array, mask: Mask
+) -> tuple[Array, State]:
+    """The output of such layers, of these `params`, and the state of the first after it, which was `state`."""
     first, *between, last = layers
+    if isinstance(last, Dense):
+        return affine(x, params[1], first, params[0]), state
+    if isinstance(last, MultiHeadAttention):
+        return last.looked(params[1], x, mask, first, params[0]), state
     if isinstance(first, BatchNorm):
-        return first.trained(params, state, x, rectified=True)
+        return first.trained(params[0], state, x, rectified=True)
     assert isinstance(first, Conv2D) and isinstance(last, MaxPool2D)
     windows, outputs = _windows(first, x)
-    z = first._biased(params, correlate_and_pool(windows, last._windows(outputs), x, params["weights"]))
+    z = first._biased(params[0], correlate_and_pool(windows, last._windows(outputs), x, params[0]["weights"]))
     for layer in between:
         z, _ = layer.apply({}, {}, z)
     return z, state

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
+from heldout.neural.layers.affine import affine
 from heldout.neural.layers.base import (
     Array,
     Key,
@@ -21,7 +22,6 @@ from heldout.neural.layers.base import (
     check_whole,
     float_type,
 )
-from heldout.neural.layers.dense import affine
 from heldout.neural.layers.dropout import Dropout
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.masking import check_steps
@@ -123,7 +123,7 @@ class Recurrent(SequenceLayer):
 
     def _driven(self, params: Params, x: Array) -> tuple[Array, Array, Array]:
         """The drive (T, n, gates m), and the weights and the inner bias of the recursion."""
-        drive = affine(x, params["weights"], params["bias"])
+        drive = affine(x, params)
         return drive, params["recurrent"], params.get("recurrent_bias", jnp.zeros(self.units, x.dtype))
 
     def init_cache(self, n: int, in_shape: Shape) -> Params:

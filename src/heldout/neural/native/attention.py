@@ -1,8 +1,8 @@
 r"""Self-attention on the CPU: each thread takes one head of a sequence, from queries, keys and values to its output.
 
 Queries, keys and values stand side by side, (n, T, 3 C), the heads of each beside each other. What a head is made of
-fits into the caches, so that scores are never written to memory; on the way back they are worked out again from
-:math:`L_i = \log \sum_j e^{s_{ij}}`. The formulas are those of `layers/attending.py`.
+fits into the caches, so that scores are never written to memory; on the way back they are worked out again from the
+largest score m_i of a query and :math:`1 / \sum_j e^{s_{ij} - m_i}`. The formulas are those of `layers/attending.py`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,29 @@ from heldout.neural.native.handler import (
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, LANES, TALL, WIDE, compiled_up, copy, multiply_tile, up
+from heldout.neural.native.tiles import (
+    COMPILED,
+    LANES,
+    TALL,
+    WIDE,
+    compiled_up,
+    copy,
+    in_wide_registers,
+    multiply_tile,
+    up,
+)
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 LONGEST = 512  # steps whose scores, squared, stay in the second cache
 
-# The form, the first operand: parts; threads there is room for; steps, channels, heads; whether a step looks back only.
-PARTS, ROOM, STEPS, WIDTH, HEADS, CAUSAL = range(6)
-ZERO, NEVER, LEAST = (
-    np.float32(0.0),
-    np.float32(-1e30),
-    np.float32(-1e29),
-)  # a pair that does not meet has a score below
+# The form, the first operand: parts; threads there is room for; steps, channels, heads; whether a step looks back only;
+# whether some steps are not looked at.
+PARTS, ROOM, STEPS, WIDTH, HEADS, CAUSAL, MASKED = range(7)
+APART = 16  # numbers between rows of scores, so that they do not fall into the same places of the cache
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+NEVER, LEAST = np.float32(-1e30), np.float32(-1e29)  # a pair that does not meet has a score below
 
 
 def fits(steps: int, width: int, heads: int) -> bool:
@@ -54,45 +63,45 @@ def fits(steps: int, width: int, heads: int) -> bool:
 
 
 def forward(joint: Array, there: Array, heads: int, causal: bool) -> tuple[Array, Array]:
-    """The outputs (n, T, C), and L (n, H, T), of queries, keys and values (n, T, 3 C).
+    """The outputs (n, T, C), and what `backward` needs, (n, H, 2, T), of queries, keys and values (n, T, 3 C).
 
-    `there` (n, T), 1 or 0: the steps that are looked at. A step that looks at none gives 0.
+    `there` (n, T), 1 or 0: the steps that are looked at; (n, 0) if all are. A step that looks at none gives 0.
     """
     register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
     n, steps, width = *joint.shape[:2], joint.shape[2] // 3
-    form = _form(n, steps, width, heads, causal)
-    results = numbers(n, steps, width), numbers(n, heads, steps), numbers(form[ROOM], _room(steps, width // heads))
-    y, logs, _ = jax.ffi.ffi_call("heldout_attend", results, vmap_method="sequential")(form, joint, there)
-    return y, logs
+    form = _form(n, steps, width, heads, causal, there)
+    results = numbers(n, steps, width), numbers(n, heads, 2, steps), numbers(form[ROOM], _room(steps, width // heads))
+    y, sums, _ = jax.ffi.ffi_call("heldout_attend", results, vmap_method="sequential")(form, joint, there)
+    return y, sums
 
 
-def backward(joint: Array, there: Array, outputs: Array, logs: Array, deltas: Array, heads: int, causal: bool) -> Array:
+def backward(joint: Array, there: Array, outputs: Array, sums: Array, deltas: Array, heads: int, causal: bool) -> Array:
     """The gradient by queries, keys and values (n, T, 3 C), from the one by the outputs, `deltas` (n, T, C)."""
     register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
     n, steps, width = outputs.shape
-    form = _form(n, steps, width, heads, causal)
+    form = _form(n, steps, width, heads, causal, there)
     results = numbers(n, steps, 3 * width), numbers(form[ROOM], _room_back(steps, width // heads))
     by_joint, _ = jax.ffi.ffi_call("heldout_attend_back", results, vmap_method="sequential")(
-        form, joint, there, outputs, logs, deltas
+        form, joint, there, outputs, sums, deltas
     )
     return by_joint
 
 
-def _form(n: int, steps: int, width: int, heads: int, causal: bool) -> np.ndarray[Any, Any]:
+def _form(n: int, steps: int, width: int, heads: int, causal: bool, there: Array) -> np.ndarray[Any, Any]:
     parts = n * heads
-    return np.array([parts, min(os.cpu_count() or 1, parts), steps, width, heads, causal], np.int32)
+    return np.array([parts, min(os.cpu_count() or 1, parts), steps, width, heads, causal, there.size > 0], np.int32)
 
 
 def _room(steps: int, d: int) -> int:
     """Numbers that a thread needs: keys turned over, values, and some rows of scores."""
     across = up(steps, WIDE)
-    return 2 * across * d + TALL * across
+    return 2 * across * d + TALL * (across + APART)
 
 
 def _room_back(steps: int, d: int) -> int:
     """Keys and values turned over; queries, keys, gradients by the outputs; weights and gradients by scores."""
     across = up(steps, WIDE)
-    return 5 * across * d + 2 * (steps + TALL) * across
+    return 5 * across * d + 2 * (steps + TALL) * (across + APART)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -151,9 +160,10 @@ def _sums(
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _masked(row: Numbers, limit: int, stop: int, there: Numbers) -> None:
     """NEVER at the steps that are not looked at."""
-    seen = row[:limit]
-    for j in range(len(seen)):
-        seen[j] = seen[j] if there[j] > ZERO else NEVER
+    if len(there) > 0:
+        seen = row[:limit]
+        for j in range(len(seen)):
+            seen[j] = seen[j] if there[j] > ZERO else NEVER
     row[limit:stop] = NEVER
 
 
@@ -183,23 +193,31 @@ def _largest(typing_context: Any, row: Any, count: Any) -> Any:
     return types.float32(row, types.intp), code
 
 
-@njit(**COMPILED, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _total(row: Numbers) -> Any:
+@njit(**COMPILED, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+def _raise(row: Numbers, scale: Any, shift: Any) -> Any:
+    """Scores become e^(scale · score - shift); their sum."""
+    in_wide_registers()
     total = ZERO
     for j in range(len(row)):
-        total += row[j]
+        raised = exp(row[j] * scale - shift)
+        row[j] = raised
+        total += raised
     return total
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _raise(row: Numbers, scale: Any, shift: Any) -> None:
-    """Scores become e^(scale · score - shift)."""
-    for j in range(len(row)):
-        row[j] = exp(row[j] * scale - shift)
+@njit(**COMPILED, fastmath={"contract"})  # type: ignore[untyped-decorator]
+def _weigh(p: Numbers, by_p: Numbers, scale: Any, shift: Any, share: Any, along: Any) -> None:
+    """Scores become weights, and the gradients by weights those by scores."""
+    in_wide_registers()
+    for j in range(len(p)):
+        weight = exp(p[j] * scale - shift) * share
+        p[j] = weight
+        by_p[j] = weight * (by_p[j] - along) * scale
 
 
-@njit(**COMPILED, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+@njit(**COMPILED, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
 def _along(a: Numbers, b: Numbers, count: int) -> Any:
+    in_wide_registers()
     total = ZERO
     for j in range(count):
         total += a[j] * b[j]
@@ -208,18 +226,20 @@ def _along(a: Numbers, b: Numbers, count: int) -> Any:
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(part: int, thread: int, addresses: int) -> None:
-    """A head of a sequence. Operands: form, joint, there; results: outputs, L, room."""
+    """A head of a sequence. Operands: form, joint, there; results: outputs, sums, room."""
     form = load_word(addresses)
     steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
     causal, n, d = whole_at(form, CAUSAL), whole_at(form, PARTS) // heads, width // heads
-    row, across = 3 * width, compiled_up(steps, WIDE)
+    row, wide = 3 * width, compiled_up(steps, WIDE)
+    across = wide + APART
     joint = numbers_at(load_word(addresses + 8), n * steps * row)
-    there = numbers_at(load_word(addresses + 16), n * steps)[part // heads * steps :]
+    looked_at = steps if whole_at(form, MASKED) else 0
+    there = numbers_at(load_word(addresses + 16) + 4 * (part // heads) * looked_at, looked_at)
     outputs = numbers_at(load_word(addresses + 24), n * steps * width)
-    logs = numbers_at(load_word(addresses + 32), n * heads * steps)[part * steps :]
-    room = 2 * across * d + TALL * across
+    sums = numbers_at(load_word(addresses + 32) + 8 * part * steps, 2 * steps)
+    room = 2 * wide * d + TALL * across
     keys = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
-    values, scores = keys[across * d :], keys[2 * across * d :]
+    values, scores = keys[wide * d :], keys[2 * wide * d :]
     scale = np.float32(1.0 / math.sqrt(d))
     begins = part // heads * steps * row + part % heads * d
     out_at = part // heads * steps * width + part % heads * d
@@ -230,40 +250,44 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
         terms = first + TALL if causal else steps
         stop = compiled_up(terms, WIDE)
         _products(joint, begins + first * row, row, d, keys, scores, 0, across, stop)
-        for r in range(TALL):
+        largest, shares = sums[first:], sums[steps + first :]
+        for r in range(TALL):  # rows do not wait for each other
             own = scores[r * across :]
             _masked(own, first + r + 1 if causal else steps, stop, there)
-            used = own[:stop]
-            most = _largest(own, stop)
-            if most < LEAST:
-                used[:] = ZERO
-                logs[first + r] = -NEVER
-                continue
-            _raise(used, scale, most * scale)
-            total = _total(used)
-            logs[first + r] = np.float32(math.log(total)) + most * scale
-            share = np.float32(1.0) / total
-            for j in range(len(used)):
-                used[j] *= share
+            largest[r] = _largest(own, stop)
+        for r in range(TALL):
+            own = scores[r * across :][:stop]
+            if largest[r] < LEAST:
+                own[:] = ZERO
+                largest[r], shares[r] = -LEAST, ZERO
+            else:
+                largest[r] *= scale
+                shares[r] = ONE / _raise(own, scale, largest[r])
         _sums(scores, 0, across, 1, values, 0, d, terms, outputs, out_at + first * width, width)
+        for r in range(TALL):
+            output = outputs[out_at + (first + r) * width :][:d]
+            for j in range(len(output)):
+                output[j] *= shares[r]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _backward_part(part: int, thread: int, addresses: int) -> None:
-    """A head of a sequence. Operands: form, joint, there, outputs, L, δ; results: the gradient by joint, room."""
+    """A head of a sequence. Operands: form, joint, there, outputs, sums, δ; results: the gradient by joint, room."""
     form = load_word(addresses)
     steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
     causal, n, d = whole_at(form, CAUSAL), whole_at(form, PARTS) // heads, width // heads
-    row, across = 3 * width, compiled_up(steps, WIDE)
+    row, wide = 3 * width, compiled_up(steps, WIDE)
+    across = wide + APART
     joint = numbers_at(load_word(addresses + 8), n * steps * row)
-    there = numbers_at(load_word(addresses + 16), n * steps)[part // heads * steps :]
+    looked_at = steps if whole_at(form, MASKED) else 0
+    there = numbers_at(load_word(addresses + 16) + 4 * (part // heads) * looked_at, looked_at)
     outputs = numbers_at(load_word(addresses + 24), n * steps * width)
-    logs = numbers_at(load_word(addresses + 32), n * heads * steps)[part * steps :]
+    sums = numbers_at(load_word(addresses + 32) + 8 * part * steps, 2 * steps)
     deltas = numbers_at(load_word(addresses + 40), n * steps * width)
     by_joint = numbers_at(load_word(addresses + 48), n * steps * row)
-    room = 5 * across * d + 2 * (steps + TALL) * across
+    room = 5 * wide * d + 2 * (steps + TALL) * across
     turned_keys = numbers_at(load_word(addresses + 56) + 4 * thread * room, room)
-    size, square = across * d, (steps + TALL) * across
+    size, square = wide * d, (steps + TALL) * across
     turned_values, queries, keys, above = (
         turned_keys[size:], turned_keys[2 * size :], turned_keys[3 * size :], turned_keys[4 * size :],
     )  # fmt: skip
@@ -286,12 +310,10 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
             p, by_p = weights[(first + r) * across :], by_scores[(first + r) * across :]
             limit = first + r + 1 if causal else steps
             _masked(p, limit, stop, there)
-            _raise(p[:stop], scale, logs[first + r])
-            p[limit:stop] = ZERO
             along = _along(above[(first + r) * d :], outputs[out_at + (first + r) * width :], d)
-            used = p[:stop]
-            for j in range(len(used)):
-                by_p[j] = used[j] * (by_p[j] - along) * scale
+            _weigh(p[:stop], by_p, scale, sums[first + r], sums[steps + first + r], along)
+            p[limit:stop] = ZERO
+            by_p[limit:stop] = ZERO
         _sums(by_scores, first * across, across, 1, keys, 0, d, terms, by_joint, begins + first * row, row)
     for block in range(0, steps, TALL):
         first = min(block, steps - TALL)

@@ -160,6 +160,21 @@ def _repeated(builder: Any, number: Any, vector: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def in_wide_registers(typing_context: Any) -> Any:
+    """In a compiled function whose loops are mostly arithmetic: LLVM shall use AVX-512's registers, where there are.
+
+    By itself it takes half of them, for fear of a slower clock, which tiles of products have paid for already. It goes
+    by the function that a loop is in after all others have been put into it.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite's own knows few attributes
+        return context.get_dummy_value()
+
+    return types.void(), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def give_way(typing_context: Any) -> Any:
     """Sleep for a moment, so that the thread that is waited for may run here where other work holds its processor."""
 

@@ -1,0 +1,117 @@
+"""Affine maps z = f(x) W + b, with an activation or a norm f before the product, or none."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from heldout.neural.layers.activations import GELU, ReLU
+from heldout.neural.layers.base import Array, Layer, Params
+from heldout.neural.layers.normalization import LayerNorm
+
+LEAST_PRODUCTS = 2**22  # from which the kernel is worth being called
+MOST_WEIGHTS = 2**18  # a group's part of their gradient stays in the second cache
+
+
+def has_kernel(before: Layer | None, x: Array, outputs: int) -> bool:
+    """Whether f and the product are one kernel on the CPU (`native/affine.py`), which is then the quickest."""
+    known = before is None or type(before) in (LayerNorm, ReLU) or before == GELU(approximate=True)
+    weights = x.shape[-1] * outputs
+    enough = math.prod(x.shape[:-1]) * weights >= LEAST_PRODUCTS
+    return known and enough and weights <= MOST_WEIGHTS and x.dtype == jnp.float32
+
+
+def affine(x: Array, params: Params, before: Layer | None = None, its: Params | None = None) -> Array:
+    r"""z = f(x) W + b for every row of `x` (..., p), with `weights` W (p, m) and `bias` b (m,), where there is one.
+
+    .. math::
+        \nabla_x = f'(x)^T (\delta W^T), \qquad \nabla_W = \sum_i f(x_i)^T \delta_i, \qquad \nabla_b = \sum_i \delta_i
+
+    where :math:`\delta = \partial L / \partial z`, and f is the layer `before`, of weights `its`.
+    """
+    weights, its = params["weights"], its or {}
+    bias = params["bias"] if "bias" in params else jnp.zeros(weights.shape[1], x.dtype)
+    return _affine(before, x, weights, bias, its.get("scale", bias[:0]), its.get("shift", bias[:0]))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _affine(before: Layer | None, x: Array, weights: Array, bias: Array, scale: Array, shift: Array) -> Array:
+    def by_xla(x: Array, weights: Array, bias: Array, scale: Array, shift: Array) -> Array:
+        return _first(before, x, scale, shift) @ weights + bias
+
+    if not has_kernel(before, x, weights.shape[1]):
+        return by_xla(x, weights, bias, scale, shift)
+
+    def by_kernel(x: Array, weights: Array, bias: Array, scale: Array, shift: Array) -> Array:
+        from heldout.neural.native.affine import forward  # Numba is imported where it is needed
+
+        z = forward(x.reshape(-1, x.shape[-1]), weights, bias, scale, shift, *kernel_terms(before))
+        return z.reshape(*x.shape[:-1], z.shape[-1])
+
+    z: Array = jax.lax.platform_dependent(x, weights, bias, scale, shift, cpu=by_kernel, default=by_xla)
+    return z
+
+
+def _forward(
+    before: Layer | None, x: Array, weights: Array, bias: Array, scale: Array, shift: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    return _affine(before, x, weights, bias, scale, shift), (x, weights, scale, shift)
+
+
+def _backward(before: Layer | None, kept: tuple[Array, ...], delta: Array) -> tuple[Array, ...]:
+    x, weights, scale, shift = kept
+
+    def by_xla(x: Array, weights: Array, scale: Array, shift: Array, delta: Array) -> tuple[Array, ...]:
+        given, back = jax.vjp(lambda *of: _first(before, *of), x, scale, shift)
+        by_weights, by_bias = sums(given, delta)
+        by_x, by_scale, by_shift = back(delta @ weights.T)
+        return by_x, by_weights, by_bias, by_scale, by_shift
+
+    if not has_kernel(before, x, weights.shape[1]):
+        return by_xla(x, weights, scale, shift, delta)
+
+    def by_kernel(x: Array, weights: Array, scale: Array, shift: Array, delta: Array) -> tuple[Array, ...]:
+        from heldout.neural.native.affine import backward
+
+        rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
+        by_x, by_weights, by_bias, *by_norm = backward(rows, weights, scale, shift, deltas, *kernel_terms(before))
+        return by_x.reshape(x.shape), by_weights, by_bias, *(by[: len(scale)] for by in by_norm)
+
+    found: tuple[Array, ...] = jax.lax.platform_dependent(*kept, delta, cpu=by_kernel, default=by_xla)
+    return found
+
+
+_affine.defvjp(_forward, _backward)
+
+
+def _first(before: Layer | None, x: Array, scale: Array, shift: Array) -> Array:
+    """f(x)."""
+    return x if before is None else before.apply({"scale": scale, "shift": shift}, {}, x)[0]
+
+
+def kernel_terms(before: Layer | None) -> tuple[int, float]:
+    """What the kernel calls f, and its ε."""
+    from heldout.neural.native import affine as native
+
+    if isinstance(before, LayerNorm):
+        return native.NORM, before.epsilon
+    return {type(None): native.NOTHING, ReLU: native.RELU, GELU: native.GELU}[type(before)], 0.0
+
+
+def sums(x: Array, delta: Array) -> tuple[Array, Array]:
+    """The gradients by W and b, from what is multiplied by W and from δ."""
+    rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
+    ones = jnp.ones(len(deltas), deltas.dtype)  # a product with them is quicker than a sum over rows
+    by_weights: Array = jax.lax.platform_dependent(rows, deltas, cpu=_turned_product, default=lambda x, d: x.T @ d)
+    return by_weights, ones @ deltas
+
+
+def _turned_product(x: Array, d: Array) -> Array:
+    """Xᵀ D, with the narrower of the two really turned over first: XLA's own way on the CPU takes a fifth longer."""
+    wide, narrow = (x, d) if x.shape[1] > d.shape[1] else (d, x)
+    turned: Array = jax.lax.optimization_barrier(narrow.T)  # type: ignore[no-untyped-call]
+    product = turned @ wide
+    return product.T if wide is x else product

@@ -1,0 +1,102 @@
+"""The kernels of affine maps and of perceptrons beside their formulas: outputs, gradients, rows of any number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from gradients import computed, error
+from heldout.neural.layers import (
+    GELU,
+    Dense,
+    Layer,
+    LayerNorm,
+    MultiHeadAttention,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    affine,
+    perceptron,
+)
+from heldout.neural.native.tiles import WIDE
+
+MAPS = [  # rows, inputs, outputs, what comes before
+    (77, 37, 65, LayerNorm(1e-3)),
+    (3, 9, 5, GELU(approximate=True)),
+    (453, 130, 3, ReLU()),
+    (70, 5, WIDE, Sigmoid()),
+]
+PERCEPTRONS = [  # rows, inputs, hidden units, what comes before, activation
+    (77, WIDE, 2 * WIDE, (LayerNorm(),), GELU(approximate=True)),
+    (910, 2 * WIDE, WIDE, (), ReLU()),
+]
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(affine, "LEAST_PRODUCTS", 1)
+    monkeypatch.setattr(perceptron, "LEAST_PRODUCTS", 1)
+
+
+def found(networks: list[Layer], given: list[Any]) -> list[Any]:
+    """Outputs and gradients of all."""
+    results = []
+    for network, (params, x, upstream) in zip(networks, given, strict=True):
+        y, pull = jax.vjp(lambda params, x, network=network: network.apply(params, {}, x)[0], params, x)
+        results.append((y, pull(upstream)))
+    return results
+
+
+def drawn(networks: list[Layer], shapes: list[tuple[int, ...]]) -> list[Any]:
+    """Weights, inputs and gradients by the outputs, of no special form."""
+    rng, given = np.random.default_rng(0), []
+    for network, shape in zip(networks, shapes, strict=True):
+        params = jax.eval_shape(lambda network=network, shape=shape: network.init(jax.random.key(0), shape[1:])[0])
+        params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
+        outputs = (shape[0], *network.out_shape(shape[1:]))
+        given.append((params, *(rng.normal(size=size).astype(np.float32) for size in (shape, outputs))))
+    return given
+
+
+def traced(network: Layer, given: Any) -> str:
+    return str(jax.make_jaxpr(lambda given: found([network], [given]))(given))
+
+
+def check(networks: list[Layer], shapes: list[tuple[int, ...]], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = drawn(networks, shapes)
+    assert all(name in traced(network, one) for network, one in zip(networks, given, strict=True))
+    ours = computed(lambda given: found(networks, given), given)
+    for module in (affine, perceptron):
+        monkeypatch.setattr(module, "LEAST_PRODUCTS", 2**40)
+    formula = computed(lambda given: found(networks, given), given)
+    assert max(error(one, other) for one, other in zip(ours, formula, strict=True)) < 1e-5
+
+
+@pytest.mark.usefixtures("always")
+def test_affine_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks: list[Layer] = [Sequential(before, Dense(outputs)) for _, _, outputs, before in MAPS]
+    networks.append(Sequential(LayerNorm(), MultiHeadAttention(2, causal=True)))
+    shapes: list[tuple[int, ...]] = [(rows, inputs) for rows, inputs, _, _ in MAPS]
+    check(networks, [*shapes, (3, 11, 6)], "heldout_affine", monkeypatch)
+
+
+@pytest.mark.usefixtures("always")
+def test_perceptrons(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks: list[Layer] = [
+        Residual(Sequential(*first, Dense(hidden), between, Dense(width)))
+        for _, width, hidden, first, between in PERCEPTRONS
+    ]
+    check(networks, [(rows, width) for rows, width, *_ in PERCEPTRONS], "heldout_perceptron", monkeypatch)
+
+
+@pytest.mark.usefixtures("always")
+def test_what_the_kernels_leave_to_others() -> None:
+    many, no_kernel = Sequential(Dense(2**15), ReLU(), Dense(WIDE)), Sequential(Dense(WIDE), Sigmoid(), Dense(WIDE))
+    for network, width in ((Residual(many), WIDE), (Residual(no_kernel), WIDE), (Dense(2**15), 9)):
+        text = traced(network, drawn([network], [(2, width)])[0])
+        assert "heldout_perceptron" not in text
+    assert "heldout_affine" not in text
