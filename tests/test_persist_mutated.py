@@ -211,6 +211,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,
     **{kind: functools.partial(tokens, kind) for kind in ("Characters", "Bytes", "Words")},
+    "BytePairs": lambda: resolve("BytePairs")(("t h", "th e")),
     "TransformerLanguageModel": lambda: language_model("TransformerLanguageModel"),
     "RecurrentLanguageModel": lambda: language_model("RecurrentLanguageModel"),
     "Temperature": lambda: resolve("Temperature")(1.5),

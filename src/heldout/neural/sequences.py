@@ -31,6 +31,7 @@ ROOT_OF_ROWS = 1000.0  # epochs times the root of the number of rows
 LONGEST = 256  # tokens of a text that are read where nobody says how many
 NEARLY_ALL = 0.99  # of the training texts are read to their end
 TEXT_DROPOUT = 0.5  # a few thousand texts, word by word, are soon learned by heart
+READING = {"words": {"lower": True, "spaces": False}, "bpe": {"lower": True}}  # of tokens that are not written
 SCALE = 0.1  # of the numbers that stand for a token, at the beginning
 
 
@@ -44,15 +45,14 @@ def epochs(n: int) -> int:
 
 
 def learned_tokens(kind: str, texts: Sequence[str], most: int, least: int) -> Tokens:
-    """The tokens of these texts for a learner that only reads: words in small letters, without white space.
+    """The tokens of these texts for a learner that only reads: words in small letters, without white space, say.
 
     >>> learned_tokens("words", ["The cat", "the dog"], 100, 2).words
     ('the',)
     """
     if kind not in TOKENS:
         raise InputError(f"There are no tokens {kind!r}.{suggest(str(kind), TOKENS)}")
-    options = {"lower": True, "spaces": False} if kind == "words" else {}
-    return TOKENS[kind].learn(texts, most=most, least=least, **options)
+    return TOKENS[kind].learn(texts, most=most, least=least, **READING.get(kind, {}))
 
 
 def steps_for(lengths: Sequence[int]) -> int:
