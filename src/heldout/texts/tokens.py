@@ -250,7 +250,7 @@ PRINTED = [chr(byte if byte in VISIBLE else next(_OTHERS)) for byte in range(256
 
 @dataclass(frozen=True)
 class BytePairs(Tokens):
-    """Byte-pair encoding: the 256 bytes of UTF-8, and runs of them that were put together, the most frequent pair first.
+    """Byte-pair encoding: the 256 bytes of UTF-8, and runs of them, each made of the pair that was most frequent.
 
     Again and again the two neighbouring tokens that are most often side by side in the training texts become one, as
     long as there are at least two such places and fewer than `most` tokens. Words, with the space before them, numbers
