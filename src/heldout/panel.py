@@ -78,7 +78,7 @@ LEARNERS: dict[str, Entry] = {
         ),
         Entry("PolynomialRegression", "Polynomial (least squares)", REGRESSION, "linear.squares.polynomial"),
         Entry("Ridge", "Ridge regression (L2)", REGRESSION, "linear.penalised.ridge", tried=EVERYWHERE),
-        Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.lasso", tried=TABLES),
+        Entry("Lasso", "Lasso (L1)", REGRESSION, "linear.penalised.lasso", tried=TABLES | WINDOWS),
         Entry("ElasticNet", "Elastic net (L1 and L2)", REGRESSION, "linear.penalised.lasso"),
         Entry("MaximumLikelihood", "Maximum likelihood", REGRESSION, "linear.likelihood.estimator"),
         Entry("MarginClassifier", "Margin classifier", CLASSIFICATION, "linear.margin.classifier"),

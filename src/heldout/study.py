@@ -510,7 +510,7 @@ class Study:
 
     def _rows(self) -> tuple[Encoder, Rows, Rows]:
         made, problem = self._prepared(), self.problem
-        encoder = Encoder().fit(made.train.table.select(problem.features))
+        encoder = Encoder(returning=problem.windows is not None).fit(made.train.table.select(problem.features))
         validation = Rows.of(made.validation, problem, encoder, made.seed + 1)
         if self.thresholdout is not None:
             validation = replace(validation, guard=self._guarding(self.thresholdout))

@@ -26,8 +26,8 @@ from heldout.neural.layers import (
 )
 from heldout.neural.layers.recurrent import Recurrent
 from heldout.neural.parameters import parameters
-from heldout.neural.sequences import SequenceLearner
-from heldout.neural.targets import NeuralClassification, NeuralRegression
+from heldout.neural.sequences import SequenceLearner, SequenceRegression
+from heldout.neural.targets import NeuralClassification
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -244,7 +244,7 @@ class RecurrentClassifier(_Recurrent, NeuralClassification):
 
 
 @parameters
-class RecurrentRegressor(_Recurrent, NeuralRegression):
+class RecurrentRegressor(_Recurrent, SequenceRegression):
     r"""A recurrent network for numbers of texts or series: `RecurrentClassifier` without softmax at the end.
 
     The weights minimise the mean loss of the standardised target. All parameters but these are those of
@@ -254,6 +254,9 @@ class RecurrentRegressor(_Recurrent, NeuralRegression):
     ----------
     loss : {"squared_error", "absolute_error", "huber"} or Loss, default "squared_error"
         Of the standardised target.
+    difference : bool, default False
+        Learn the difference to a series' last number (of its first channel), and add that to what is predicted: a
+        forecast that begins at persistence.
 
     Attributes
     ----------
