@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -320,6 +321,29 @@ def test_the_passes_layer_by_layer() -> None:
     expected, found = computed(both, params, x)
     assert error(found, expected) <= 1e-5
     assert from_json(to_json(network)) == network
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": True, "positions": "alibi"}, {"memory": 3}], ids=str)
+def test_dropout_of_weights(options: dict[str, Any]) -> None:
+    """What is dropped is seen where values are known: outputs times the inverse of the values are the weights."""
+    layer = MultiHeadAttention(1, dropout=0.25, **options)
+    params, rows, _ = made(layer, (3 + (layer.memory or 0), 3))
+    params |= {part: {"weights": np.eye(3), "bias": np.zeros(3)} for part in ("value", "output")}
+    x = jnp.broadcast_to(rows[:1], (400, *rows.shape[1:]))
+    mask = jnp.broadcast_to(jnp.arange(x.shape[1]) != 1, x.shape[:2])
+    y, _, _ = layer.apply_masked(params, {}, x, mask, train=True, key=jax.random.key(0))
+    found = np.asarray(y)[:, -3:] @ np.linalg.inv(rows[0, :3])
+    kept = np.asarray(layer.maps(params, x, mask))[:, 0]
+    dropped = np.abs(found) < 1e-5
+    assert not kept[:, :, 1].any() and dropped[:, :, 1].all()
+    assert_allclose(found[~dropped], kept[~dropped] / 0.75, rtol=1e-3)
+    assert abs(dropped[kept > 0].mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / (kept > 0).sum())
+    assert layer.random and not MultiHeadAttention(1).random
+    with pytest.raises(InputError, match="give apply a key"):
+        layer.apply(params, {}, x, train=True)
+    assert_allclose(
+        layer.apply(params, {}, rows)[0], dataclasses.replace(layer, dropout=0.0).apply(params, {}, rows)[0]
+    )
 
 
 def test_gradients_of_attention() -> None:

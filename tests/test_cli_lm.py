@@ -47,6 +47,16 @@ def test_fit_and_generate(cli) -> None:  # type: ignore[no-untyped-def]
     assert code == 0 and out.count("\n") == 1
 
 
+def test_byte_pairs(cli) -> None:  # type: ignore[no-untyped-def]
+    pytest.importorskip("tokenizers")
+    small = (*SMALL, "--tokens", "bpe", "--vocabulary", "270", "--steps", "20", "--json")
+    said = [json.loads(cli("fit", "text.txt", *small, "-o", name)[1]) for name in ("a", "b")]
+    assert 256 < said[0]["tokens"] <= 270 and said[0]["validation_loss"] == said[1]["validation_loss"]
+    wrote = [cli("generate", name, "--prompt", "é one", "--length", "5") for name in ("a", "b")]
+    assert wrote[0] == wrote[1] and wrote[0][0] == 0 and wrote[0][1].startswith("é one") and not wrote[0][2]
+    assert "a vocabulary of 256" in cli("fit", "text.txt", *small, "--vocabulary", "9")[2]
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

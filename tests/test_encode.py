@@ -149,6 +149,8 @@ def test_dates_are_their_parts() -> None:
     turned = raw * march.numbers.scale + march.numbers.median
     shown = dict(zip(march.parts, turned, strict=True))
     assert shown["month"] == 6 and shown["year"] == 2024 and shown["hour"] == 18 and shown["weekday"] == 6
+    again = Dates.learn(pl.Series("d", [start, start + datetime.timedelta(days=400)]), returning=True)
+    assert {"month", "sine of the year"} <= set(again.parts) and not {"year", "time"} & set(again.parts)
     assert shown["sine of the day"] == pytest.approx(np.sin(2 * np.pi * 18.5 / 24))
     assert shown["cosine of the year"] == pytest.approx(np.cos(2 * np.pi * 167 / 365.25))
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from heldout import PersistenceRegressor, RecurrentRegressor, Ridge, SequenceForecaster, Study, persist, read
+from heldout.candidates import candidates
 from heldout.cli import main
 from heldout.errors import InputError
 from heldout.series.clock import Clock
@@ -227,6 +228,9 @@ def test_from_the_command_line(written: Path, tmp_path: Path, capsys: Any, monke
     assert "The trivial answer, always the last value (1 day before)" in said
     assert "It beats the trivial answer" in said and "for the trivial answer: better by" in said
     loaded = Study.load(study)
+    assert not {"day: time", "day: year"} & set(loaded.model.encoder.feature_names_out_)
+    tried = {candidate.name: candidate.estimator for candidate in candidates(loaded.problem)}
+    assert tried["Lasso"].rule == "min" and tried["RecurrentRegressor"].difference
     assert [len(loaded.split.train), len(loaded.split.validation), loaded.split.sealed.n_rows] == [138, 44, 44]
     assert loaded.split.train.table.frame["day"].max() < loaded.split.validation.table.frame["day"].min()  # type: ignore[operator]
     past = tmp_path / "past.csv"

@@ -478,6 +478,7 @@ WRONG: list[tuple[Layer, tuple[int, ...], str]] = [
     (MultiHeadAttention(3), (5, 4), "3 heads, which do not divide 4 channels"),
     (MultiHeadAttention(2, positions="rotary"), (5, 2), "a head has 1 of them"),
     (MultiHeadAttention(1, positions="rotating"), (5, 2), "There are no positions 'rotating'"),
+    (MultiHeadAttention(1, dropout=1.0), (5, 2), "dropout of MultiHeadAttention is 1.0"),
     (MultiHeadAttention(1, memory=5), (5, 2), "memory of MultiHeadAttention is 5, and rows have only 5 steps"),
     (MultiHeadAttention(1, memory=2, causal=True), (5, 2), "takes neither causal nor positions"),
     (Embedding(3, 0), (5,), "width of Embedding is 0"),

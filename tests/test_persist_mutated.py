@@ -110,7 +110,7 @@ MORE: dict[str, dict[str, Any]] = {
 @functools.cache
 def learner(name: str) -> Any:
     target = "price" if "regression" in LEARNERS[name].tasks else "sold"
-    texts = name in ("BagOfWordsClassifier", "RecurrentClassifier")
+    texts = name in ("BagOfWordsClassifier", "BagOfWordsRegressor", "RecurrentClassifier")
     X = table().frame["notes"] if texts else encoder(target).transform(table().select(problem(target).features))
     return resolve(name)(**MORE.get(name, {})).fit(X, problem(target).y(table()))
 
@@ -186,6 +186,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "MarginClassifier": lambda: learner("MarginClassifier"),
     "SoftmaxClassifier": lambda: learner("SoftmaxClassifier"),
     "BagOfWordsClassifier": lambda: learner("BagOfWordsClassifier"),
+    "BagOfWordsRegressor": lambda: learner("BagOfWordsRegressor"),
     "Bags": lambda: learner("BagOfWordsClassifier").bags_,
     "OneVsOneClassifier": lambda: learner("OneVsOneClassifier"),
     "OneVsRestClassifier": lambda: learner("OneVsRestClassifier"),
@@ -211,6 +212,7 @@ EXAMPLES: dict[str, Callable[[], Any]] = {
     "ConvNetClassifier": lambda: learner("ConvNetClassifier"),
     "Checkpoint": checkpoint,
     **{kind: functools.partial(tokens, kind) for kind in ("Characters", "Bytes", "Words")},
+    "BytePairs": lambda: resolve("BytePairs")(("t h", "th e")),
     "TransformerLanguageModel": lambda: language_model("TransformerLanguageModel"),
     "RecurrentLanguageModel": lambda: language_model("RecurrentLanguageModel"),
     "Temperature": lambda: resolve("Temperature")(1.5),
@@ -233,8 +235,8 @@ def use(obj: Any) -> Any:
         return obj.predict_table(features)[0].to_dict(as_series=False)
     if hasattr(obj, "predict_rolling"):
         return obj.predict()
-    if hasattr(obj, "predict_proba") and getattr(obj, "reads_texts_", False):
-        return obj.predict_proba(features.frame["notes"])
+    if getattr(obj, "reads_texts_", False):
+        return getattr(obj, "predict_proba", obj.predict)(features.frame["notes"])
     if hasattr(obj, "terms"):
         return obj(["sunny, old", "é"]).toarray()
     if hasattr(obj, "predict"):
@@ -249,6 +251,8 @@ def use(obj: Any) -> Any:
         return obj.loss("the dog, the rat")
     if hasattr(obj, "threshold"):
         return obj.threshold(0.5)
+    if hasattr(obj, "merges"):  # encoding needs the extra
+        return obj.decode(range(obj.size))
     if hasattr(obj, "encode"):
         return obj.encode("the dog, é\n")
     return repr(obj)

@@ -88,6 +88,23 @@ def test_what_does_not_fit_is_said(fitted: Any) -> None:
         model.predict(holed)
 
 
+def test_differences_to_the_last_number() -> None:
+    """As if the difference had been learned, and had been added afterwards; padding is no last number."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 6, 2))
+    X[::3, 4:] = np.nan
+    last = np.where(np.arange(30) % 3 == 0, X[:, 3, 0], X[:, 5, 0])
+    y = 2.0 * last + rng.normal(size=30)
+    small: dict[str, Any] = {"units": 2, "max_iter": 2, "batch_size": 10, "early_stopping": True}
+    plain, found = RecurrentRegressor(**small).fit(X, y - last), RecurrentRegressor(difference=True, **small).fit(X, y)
+    assert_allclose(found.predict(X), plain.predict(X) + last)
+    assert found.history_.validation_loss.tolist() == plain.history_.validation_loss.tolist()
+    again = persist.loads(persist.dumps(found), source="file", expected=RecurrentRegressor)
+    np.testing.assert_array_equal(again.predict(X), found.predict(X))
+    with pytest.raises(InputError, match="difference=True is for series"):
+        RecurrentRegressor(difference=True).fit(["a cat", "a dog"], [1.0, 2.0])
+
+
 def test_padding_changes_nothing_behind_convolutions() -> None:
     """Convolutions and batch norm of padded series are those of each series without its padding."""
     rng = np.random.default_rng(0)

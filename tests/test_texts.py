@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn import linear_model
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from heldout import (
     BagOfWordsClassifier,
+    BagOfWordsRegressor,
     Model,
     RecurrentClassifier,
     Study,
@@ -21,11 +23,25 @@ from heldout import (
     TransformerRegressor,
     persist,
 )
+from heldout.candidates import candidates
 from heldout.errors import InputError
+from heldout.panel import LEARNERS
 from heldout.texts.bags import Bags
 
 ORDER = ["the dog bites the man", "the man bites the dog"]
 TOKEN = r"\w+(?:'\w+)*|[^\w\s]"
+
+
+def peer(words: int = 2, least: int = 1, lower: bool = True) -> TfidfVectorizer:
+    """scikit-learn's vectorizer on the same terms."""
+
+    def terms(text: str) -> list[str]:
+        found = re.findall(TOKEN, text.lower() if lower else text)
+        runs = [" ".join(found[i : i + size]) for size in range(1, words + 1) for i in range(len(found) - size + 1)]
+        forms = ["".join("0" if letter.isdigit() else letter for letter in word) for word in found]
+        return runs + ["#" + form for form, word in zip(forms, found, strict=True) if set(word) & set("0123456789")]
+
+    return TfidfVectorizer(analyzer=terms, min_df=least, sublinear_tf=True)
 
 
 def messages(n: int = 60, seed: int = 0) -> tuple[list[str], np.ndarray]:
@@ -38,27 +54,51 @@ def messages(n: int = 60, seed: int = 0) -> tuple[list[str], np.ndarray]:
 
 
 def test_bags_are_those_of_scikit_learn() -> None:
-    texts = ["A cat, the dog's cat", "dogs!! a", "", "cat a", *messages()[0]]
+    texts = ["A cat, the dog's cat", "dogs!! a", "", "cat a", "call 08712 at 6pm, 08712", "at 7pm", *messages()[0]]
     for words, least, lower in ((1, 1, True), (2, 2, False), (3, 1, True)):
         bags = Bags.learn(texts, words=words, least=least, lower=lower)
-        given = {"ngram_range": (1, words), "min_df": least, "lowercase": lower, "sublinear_tf": True}
-        expected = TfidfVectorizer(token_pattern=TOKEN, **given).fit(texts)
+        expected = peer(words, least, lower).fit(texts)
         assert bags.terms == list(expected.get_feature_names_out())
-        new = [*texts, "cat dog unheard", "  "]
+        new = [*texts, "cat dog unheard", "  ", "call 99999"]
         np.testing.assert_allclose(bags(new).toarray(), expected.transform(new).toarray(), atol=1e-15)
 
 
 def test_bag_of_words_is_softmax_on_bags() -> None:
     texts, y = messages()
     model = BagOfWordsClassifier(C=3.0).fit(texts, y)
-    bags = TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True)
-    peer = LogisticRegression(C=3.0, tol=1e-10, max_iter=10_000).fit(bags.fit_transform(texts), y)
-    np.testing.assert_allclose(model.predict_proba(texts), peer.predict_proba(bags.transform(texts)), atol=1e-5)
+    x = peer().fit_transform(texts)
+    other = linear_model.LogisticRegression(C=3.0, tol=1e-10, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(model.predict_proba(texts), other.predict_proba(x), atol=1e-5)
     assert model.telling(1) == {"ham": ["rome"], "spam": ["prize"]}
     for given in (np.array(texts), np.array(texts)[:, None], pd.Series(texts), pl.DataFrame({"text": texts})):
         assert (model.predict(given) == model.predict(texts)).all()
     again = persist.loads(persist.dumps(model), source="file", expected=BagOfWordsClassifier)
     np.testing.assert_array_equal(again.predict_proba(texts), model.predict_proba(texts))
+
+
+def test_bag_of_words_is_ridge_on_bags() -> None:
+    texts, _ = messages()
+    y = np.array([text.count("rain") + 0.1 * len(text) for text in texts])
+    weights = np.linspace(0.5, 2.0, len(y))
+    x, model = peer().fit_transform(texts), BagOfWordsRegressor(alpha=0.5).fit(texts, y, weights)
+    other = linear_model.Ridge(alpha=0.5, tol=1e-12, solver="lsqr").fit(x, y, weights)
+    np.testing.assert_allclose(model.predict(texts), other.predict(x), atol=1e-6)
+    assert model.telling(1)["higher"] == [model.bags_.terms[int(other.coef_.argmax())]]
+    again = persist.loads(persist.dumps(model), source="file", expected=BagOfWordsRegressor)
+    np.testing.assert_array_equal(again.predict(texts), model.predict(texts))
+    assert again.get_params() == model.get_params()
+
+
+def test_the_panel_of_numbers_of_texts(tmp_path: Path) -> None:
+    """The bag of words is tried, is what networks must beat, and its words are shown."""
+    texts, _ = messages(120)
+    y = [text.count("rain") + 0.01 * row for row, text in enumerate(texts)]
+    study = Study({"text": texts, "wet": y}, "wet", learners=["BagOfWordsRegressor"], ledger=tmp_path / "ledger.db")
+    shown = study.fit().record["charts"]["texts"]["telling"]
+    assert [row["label"] for row in shown] == ["lower wet", "higher wet"] and shown[1]["terms"][0].count("rain")
+    tried = [candidate.name for candidate in candidates(study.problem)]
+    assert tried == ["BaselineRegressor", "BagOfWordsRegressor", "RecurrentRegressor", "TransformerRegressor"]
+    assert LEARNERS["BagOfWordsRegressor"].yardstick
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from heldout.slices import slice_scores
     from heldout.split import Split, train_validation_test_split
     from heldout.study import Study
-    from heldout.texts.learners import BagOfWordsClassifier
+    from heldout.texts.learners import BagOfWordsClassifier, BagOfWordsRegressor
     from heldout.trees.forest import RandomForestClassifier, RandomForestRegressor
     from heldout.trees.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -130,6 +130,7 @@ _PLACES = {
     "diversity_of": "heldout.ensemble.diversity",
     "curse_of_dimensionality": "heldout.neighbors.curse",
     "BagOfWordsClassifier": "heldout.texts.learners",
+    "BagOfWordsRegressor": "heldout.texts.learners",
     "OneVsOneClassifier": "heldout.multiclass.one_vs_one",
     "OneVsRestClassifier": "heldout.multiclass.one_vs_rest",
     "compare_reductions": "heldout.multiclass.comparison",
@@ -188,6 +189,7 @@ _PLACES = {
 
 __all__ = [
     "BagOfWordsClassifier",
+    "BagOfWordsRegressor",
     "BaggingClassifier",
     "BaggingRegressor",
     "BaselineClassifier",

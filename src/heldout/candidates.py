@@ -14,6 +14,15 @@ from heldout.problem import Problem, label_text
 from heldout.words import number
 
 SEASONAL = "SeasonalPersistence"
+FORECASTING: dict[str, dict[str, Any]] = {
+    # Lags that share a penalty are shrunk too far within one standard error
+    "Ridge": {"rule": "min"},
+    "Lasso": {"rule": "min"},
+    "ElasticNet": {"rule": "min"},
+    # A few years of days are soon learned by heart, and the level is known
+    "RecurrentRegressor": {"difference": True, "dropout": 0.5, "pooling": "last", "max_iter": 12},
+    "TransformerRegressor": {"difference": True, "dropout": 0.5, "max_iter": 12},
+}
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def candidates(problem: Problem, learners: Any = None) -> list[Candidate]:
     baseline = next(entry for entry in suited if entry.baseline)
     first = Candidate(baseline.name, baseline.title, baseline.load()(**_trivial_parameters(problem)), baseline=True)
     if learners is None:
-        chosen = [Candidate(e.name, e.title, e.load()()) for e in suited if not e.baseline]
+        chosen = [Candidate(e.name, e.title, _made(e, problem)) for e in suited if not e.baseline]
         return [first, *_seasonal(problem, baseline), *chosen]
     named = learners.items() if isinstance(learners, Mapping) else [(None, item) for item in _as_list(learners)]
     asked = [_candidate(name, item, problem) for name, item in named]
@@ -67,7 +76,7 @@ def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
         if item not in known:
             raise InputError(f"There is no learner {item!r} for a {problem.task} problem.{suggest(item, known)}")
         entry = LEARNERS[item]
-        return Candidate(name or entry.name, entry.title, entry.load()())
+        return Candidate(name or entry.name, entry.title, _made(entry, problem))
     require_estimator(item)
     from sklearn.base import clone
     from sklearn.pipeline import Pipeline
@@ -76,6 +85,11 @@ def _candidate(name: str | None, item: Any, problem: Problem) -> Candidate:
     title = own.title if own else (name or kind)
     raw = isinstance(item, Pipeline) and problem.form == "table"
     return Candidate(name or kind, title, clone(item), raw=raw, ours=own is not None)
+
+
+def _made(entry: Entry, problem: Problem) -> Any:
+    """A learner of the panel with its defaults, which for forecasts are others."""
+    return entry.load()(**FORECASTING.get(entry.name, {}) if problem.windows is not None else {})
 
 
 def require_estimator(item: Any) -> None:

@@ -37,8 +37,10 @@ def fit(
         Path | None, typer.Option("--output", "-o", help="The model's file. Default: NAME.model.", metavar="MODEL")
     ] = None,
     kind: Annotated[str, typer.Option(help="transformer or recurrent.")] = "transformer",
-    tokens: Annotated[str, typer.Option(help="characters, bytes or words.")] = "characters",
-    vocabulary: Annotated[int | None, typer.Option(help="Only so many tokens, the most frequent.", min=1)] = None,
+    tokens: Annotated[str, typer.Option(help="characters, bytes, words or bpe (byte-pair encoding).")] = "characters",
+    vocabulary: Annotated[
+        int | None, typer.Option(help="Only so many tokens, the most frequent. Default: all; of bpe 4096.", min=1)
+    ] = None,
     context: Annotated[int | None, typer.Option(help="Tokens of a window. Default: 64.", min=1)] = None,
     layers: Annotated[int | None, typer.Option(help="Default: 4 of a transformer, else 1.", min=1)] = None,
     heads: Annotated[int | None, typer.Option(help="Of a transformer. Default: 4.", min=1)] = None,

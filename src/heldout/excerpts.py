@@ -25,13 +25,14 @@ def excerpts(problem: Problem, chosen: Fitted, validation: Table, y: NDArray[Any
             {"text": _shortened(texts[row]), **answered(row, problem, chosen.prediction, y)}
             for row in order[:wrong][:WRONG].tolist()
         ],
-        "telling": [] if bags is None or problem.classes is None else _telling(problem, bags),
+        "telling": [] if bags is None else _telling(problem, bags),
     }
 
 
 def _telling(problem: Problem, bags: Any) -> list[dict[str, Any]]:
-    assert problem.classes is not None
     named = list(bags.telling(TERMS).items())[:CLASSES]
+    if problem.classes is None:
+        return [{"label": f"{name} {problem.target}", "terms": terms} for name, terms in named]
     return [{"label": label_text(problem.classes[code]), "terms": terms} for code, terms in named]
 
 

@@ -510,7 +510,7 @@ class Study:
 
     def _rows(self) -> tuple[Encoder, Rows, Rows]:
         made, problem = self._prepared(), self.problem
-        encoder = Encoder().fit(made.train.table.select(problem.features))
+        encoder = Encoder(returning=problem.windows is not None).fit(made.train.table.select(problem.features))
         validation = Rows.of(made.validation, problem, encoder, made.seed + 1)
         if self.thresholdout is not None:
             validation = replace(validation, guard=self._guarding(self.thresholdout))
@@ -576,7 +576,8 @@ class Study:
 
     def _bags(self) -> Any:
         """The fitted bag of words, where there is one."""
-        name = next((entry.name for entry in LEARNERS.values() if entry.yardstick), "")
+        suited = (entry.name for entry in LEARNERS.values() if entry.yardstick and self.problem.task in entry.tasks)
+        name = next(suited, "")
         there = name in self._fitted and self._fitted[name].status == "fitted" and self._has_model(name)
         return self._model(name).estimator if there else None
 

@@ -235,6 +235,7 @@ PARTS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "cosine of the day": lambda date: (_hours(date) * (2 * np.pi / 24)).cos(),
     "hour": lambda date: date.dt.hour(),
 }
+ONCE = ("time", "year")  # parts that never come again
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,8 @@ class Dates:
     """A date as its parts, as skrub's DatetimeEncoder takes them, and the turn of the year and of the day as a circle.
 
     Only parts that vary in the training rows are kept; missing dates are put in the middle and marked. Nothing is
-    squashed: time goes on beyond the training rows.
+    squashed: time goes on beyond the training rows. Where rows to come are all beyond them, what never comes again, the
+    time and the year, can be left out (`returning`).
     """
 
     name: str
@@ -250,8 +252,8 @@ class Dates:
     numbers: Numbers
 
     @classmethod
-    def learn(cls, values: pl.Series) -> Dates:
-        frame = _date_parts(values, list(PARTS))
+    def learn(cls, values: pl.Series, *, returning: bool = False) -> Dates:
+        frame = _date_parts(values, [part for part in PARTS if not (returning and part in ONCE)])
         kept = [name for name in frame.columns if frame[name].drop_nulls().n_unique() > 1]
         kept = kept or frame.columns[:1]  # one date only, which may be missing
         parts = [name.removeprefix(f"{values.name}: ") for name in kept]

@@ -33,6 +33,8 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         A category of more levels than this in the training rows is encoded by its spelling.
     components : int, default 30
         Columns for each text or category of many levels.
+    returning : bool, default False
+        Of dates only those parts that come again, without time and year: what a forecast would have to extrapolate.
 
     Attributes
     ----------
@@ -55,9 +57,10 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     (4, 4)
     """
 
-    def __init__(self, *, most_levels: int = 60, components: int = 30) -> None:
+    def __init__(self, *, most_levels: int = 60, components: int = 30, returning: bool = False) -> None:
         self.most_levels = most_levels
         self.components = components
+        self.returning = returning
 
     def fit(self, table: Table, y: Any = None) -> Encoder:
         """Learn medians, scales, levels and vocabularies from these rows."""
@@ -79,7 +82,7 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if values.null_count() == len(values):
             return None
         if kind == "date":
-            return Dates.learn(values)
+            return Dates.learn(values, returning=self.returning)
         if kind == "text":
             return self._strings(values, "word")
         if values.drop_nulls().n_unique() > self.most_levels:
@@ -126,7 +129,11 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def from_state(cls, state: State) -> Encoder:
-        made = cls(most_levels=state.integer("most_levels", low=1), components=state.integer("components", low=1))
+        made = cls(
+            most_levels=state.integer("most_levels", low=1),
+            components=state.integer("components", low=1),
+            returning=state.boolean("returning"),
+        )
         made.columns_ = state.texts("columns")
         made.series_ = state.object("series", Series) if state.optional("series") else None
         made.numbers_ = state.object("numbers", Numbers) if state.optional("numbers") else None

@@ -19,8 +19,8 @@ from heldout.neural.layers import (
     Sequential,
 )
 from heldout.neural.parameters import parameters
-from heldout.neural.sequences import SequenceLearner, check_number
-from heldout.neural.targets import NeuralClassification, NeuralRegression
+from heldout.neural.sequences import SequenceLearner, SequenceRegression, check_number
+from heldout.neural.targets import NeuralClassification
 from heldout.neural.transformers import encoder_block
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class TransformerClassifier(_Transformer, NeuralClassification):
 
 
 @parameters
-class TransformerRegressor(_Transformer, NeuralRegression):
+class TransformerRegressor(_Transformer, SequenceRegression):
     r"""A transformer for numbers that belong to texts or series: `TransformerClassifier` without softmax at the end.
 
     The weights minimise the mean loss of the standardised target. All parameters but these are those of
@@ -151,6 +151,9 @@ class TransformerRegressor(_Transformer, NeuralRegression):
     ----------
     loss : {"squared_error", "absolute_error", "huber"} or Loss, default "squared_error"
         Of the standardised target.
+    difference : bool, default False
+        Learn the difference to a series' last number (of its first channel), and add that to what is predicted: a
+        forecast that begins at persistence.
 
     Attributes
     ----------

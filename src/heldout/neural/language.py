@@ -378,9 +378,10 @@ class TransformerLanguageModel(LanguageModel):
     width : int above 0, default 128
         Numbers by which a step is described; perceptrons are four times as wide.
     positions : {"learned", "sinusoidal", "rotary", "alibi"}, default "learned"
-    tokens : {"characters", "bytes", "words"}, default "characters"
+    tokens : {"characters", "bytes", "words", "bpe"}, default "characters"
+        "bpe": byte-pair encoding, frequent runs of bytes (extra `bpe`).
     vocabulary : int above 0, or None, default None
-        Only so many tokens are told apart, the most frequent. None: all that the text has.
+        Only so many tokens are told apart, the most frequent. None: all that the text has; of "bpe" 4,096 at most.
     context : int above 0, default 64
         Tokens of a window, and how many the network looks back on.
     dropout : float, 0 or more and below 1, default 0.0

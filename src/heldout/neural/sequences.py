@@ -18,6 +18,7 @@ from heldout.neural.layers.base import shape_text
 from heldout.neural.learner import NeuralLearner
 from heldout.neural.parameters import parameters
 from heldout.neural.schedules import Schedule
+from heldout.neural.targets import NeuralRegression
 from heldout.texts.given import texts_of
 from heldout.texts.tokens import TOKENS, UNKNOWN, Tokens
 
@@ -31,6 +32,7 @@ ROOT_OF_ROWS = 1000.0  # epochs times the root of the number of rows
 LONGEST = 256  # tokens of a text that are read where nobody says how many
 NEARLY_ALL = 0.99  # of the training texts are read to their end
 TEXT_DROPOUT = 0.5  # a few thousand texts, word by word, are soon learned by heart
+READING = {"words": {"lower": True, "spaces": False}, "bpe": {"lower": True}}  # of tokens that are not written
 SCALE = 0.1  # of the numbers that stand for a token, at the beginning
 
 
@@ -44,15 +46,14 @@ def epochs(n: int) -> int:
 
 
 def learned_tokens(kind: str, texts: Sequence[str], most: int, least: int) -> Tokens:
-    """The tokens of these texts for a learner that only reads: words in small letters, without white space.
+    """The tokens of these texts for a learner that only reads: words in small letters, without white space, say.
 
     >>> learned_tokens("words", ["The cat", "the dog"], 100, 2).words
     ('the',)
     """
     if kind not in TOKENS:
         raise InputError(f"There are no tokens {kind!r}.{suggest(str(kind), TOKENS)}")
-    options = {"lower": True, "spaces": False} if kind == "words" else {}
-    return TOKENS[kind].learn(texts, most=most, least=least, **options)
+    return TOKENS[kind].learn(texts, most=most, least=least, **READING.get(kind, {}))
 
 
 def steps_for(lengths: Sequence[int]) -> int:
@@ -249,6 +250,43 @@ class SequenceLearner(NeuralLearner):
         found = (first.vocabulary, first.padding) if isinstance(first, Embedding) else None
         if found != expected:
             state.fail("its network does not read its tokens")
+
+
+@parameters
+class SequenceRegression(SequenceLearner, NeuralRegression):
+    """Numbers that belong to texts or series: as they are, or as differences to where a series ends."""
+
+    difference: bool = False
+
+    def _door(self, X: Any, y: Any, sample_weight: Any, *, reset: bool = True) -> tuple[Array, Any, Array]:
+        X, y, weights = super()._door(X, y, sample_weight, reset=reset)
+        return X, self._less(y, self._ends(X)), weights
+
+    def predict(self, X: Any) -> Array:
+        """The predicted numbers (n,) or (n, m)."""
+        found = super().predict(X)
+        return self._less(found, -self._ends(self._rows_in(X))) if self.difference else found
+
+    def _ends(self, X: Array) -> Array:
+        """Of each series the first channel's number at the last step that is there (n,), or 0."""
+        if not self.difference:
+            return np.zeros(len(X))
+        if self.tokens_ is not None:
+            raise InputError("difference=True is for series, which end with a number; leave it out for texts.")
+        steps = X[:, :, 0]
+        there = ~np.isnan(steps)
+        last = steps.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
+        return np.where(there.any(axis=1), steps[np.arange(len(X)), last], 0.0)
+
+    def _less(self, y: Array, ends: Array) -> Array:
+        return np.asarray(y - ends.reshape(-1, *[1] * (y.ndim - 1)))
+
+    def _loss_to_state(self) -> dict[str, Any]:
+        return {**super()._loss_to_state(), "difference": bool(self.difference)}
+
+    @classmethod
+    def _loss_from_state(cls, state: State) -> dict[str, Any]:
+        return {**super()._loss_from_state(state), "difference": state.boolean("difference")}
 
 
 def check_number(name: str, value: Any) -> None:

@@ -26,8 +26,8 @@ from heldout.neural.layers import (
 )
 from heldout.neural.layers.recurrent import Recurrent
 from heldout.neural.parameters import parameters
-from heldout.neural.sequences import SequenceLearner
-from heldout.neural.targets import NeuralClassification, NeuralRegression
+from heldout.neural.sequences import SequenceLearner, SequenceRegression
+from heldout.neural.targets import NeuralClassification
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -168,13 +168,14 @@ class RecurrentClassifier(_Recurrent, NeuralClassification):
 
     Parameters
     ----------
-    tokens : {"words", "characters", "bytes"}, default "words"
-        What a text is read as: words in small letters and marks, characters, or the bytes of UTF-8. They are learned
-        from the training texts; what is not among them is read as one token that stands for all unknown ones.
+    tokens : {"words", "characters", "bytes", "bpe"}, default "words"
+        What a text is read as: words in small letters and marks, characters, the bytes of UTF-8, or frequent runs of
+        those (byte-pair encoding of small letters; extra `bpe`). They are learned from the training texts; what is not
+        among them is read as one token that stands for all unknown ones, but byte-pair encoding knows all.
     vocabulary : int above 0, default 20,000
-        At most so many tokens, the most frequent.
+        At most so many tokens, the most frequent; of byte-pair encoding at least 256.
     least : int above 0, default 2
-        How often a token must be there.
+        How often a token must be there, or a pair that becomes one.
     max_tokens : int above 0, or "auto", default "auto"
         Of a text only the first so many tokens are read; `truncated_` tells how many texts that cuts. "auto": as many
         as 99 of 100 training texts have at most, up to 256.
@@ -243,7 +244,7 @@ class RecurrentClassifier(_Recurrent, NeuralClassification):
 
 
 @parameters
-class RecurrentRegressor(_Recurrent, NeuralRegression):
+class RecurrentRegressor(_Recurrent, SequenceRegression):
     r"""A recurrent network for numbers of texts or series: `RecurrentClassifier` without softmax at the end.
 
     The weights minimise the mean loss of the standardised target. All parameters but these are those of
@@ -253,6 +254,9 @@ class RecurrentRegressor(_Recurrent, NeuralRegression):
     ----------
     loss : {"squared_error", "absolute_error", "huber"} or Loss, default "squared_error"
         Of the standardised target.
+    difference : bool, default False
+        Learn the difference to a series' last number (of its first channel), and add that to what is predicted: a
+        forecast that begins at persistence.
 
     Attributes
     ----------

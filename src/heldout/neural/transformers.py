@@ -33,6 +33,7 @@ def encoder_block(
     norm_first: bool = True,
     activation: str = "gelu",
     dropout: float = 0.0,
+    attention_dropout: float = 0.0,
 ) -> Sequential:
     """A block of a transformer: each step looks at the others, and then goes through a perceptron by itself.
 
@@ -51,6 +52,8 @@ def encoder_block(
     activation : {"gelu", "gelu_tanh", "relu"}, default "gelu"
     dropout : float, 0 or more and below 1, default 0.0
         Of what attention and perceptron give, and of the perceptron's hidden units.
+    attention_dropout : float, 0 or more and below 1, default 0.0
+        Of attention's weights.
 
     References
     ----------
@@ -59,7 +62,7 @@ def encoder_block(
     >>> encoder_block(8, 2).out_shape((5, 8))
     (5, 8)
     """
-    attention = MultiHeadAttention(heads, causal=causal, positions=positions)
+    attention = MultiHeadAttention(heads, causal=causal, positions=positions, dropout=attention_dropout)
     parts: list[list[Layer]] = [[attention], _perceptron(width, hidden, activation, dropout)]
     return Sequential(*(layer for part in parts for layer in _around(part, norm_first, dropout)))
 

@@ -30,6 +30,7 @@ CLASSES: dict[str, str] = {
     "Characters": "heldout.texts.tokens:Characters",
     "Bytes": "heldout.texts.tokens:Bytes",
     "Words": "heldout.texts.tokens:Words",
+    "BytePairs": "heldout.texts.tokens:BytePairs",
     "TransformerLanguageModel": "heldout.neural.language:TransformerLanguageModel",
     "RecurrentLanguageModel": "heldout.neural.language:RecurrentLanguageModel",
     "Bags": "heldout.texts.bags:Bags",

@@ -1,7 +1,8 @@
-"""Bags of words: how often a text has each word and each run of words, as numbers."""
+"""Bags of words: how often a text has each word, each run of words and each form of a number, as numbers."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,22 +20,24 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
+DIGIT = re.compile(r"\d")
 SPACES, LOWER = Words((), lower=False, spaces=False), Words((), lower=True, spaces=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Bags:
-    r"""Words and runs of words of the training texts, and how rare each is there.
+    r"""Words, runs of words and forms of numbers of the training texts, and how rare each is there.
 
     .. math:: x_j = (1 + \log n_j) \Big( 1 + \log \frac{1 + N}{1 + N_j} \Big), \qquad x \leftarrow x / \lVert x \rVert,
 
     for the terms j that a text has n_j times, and 0 for others; N_j of N training texts have j. What was not there in
-    training is passed over.
+    training is passed over. A word with digits is a term, and so is its form, "#" with each digit read as 0, so that
+    of a number that was never there its length is known.
 
     Parameters
     ----------
     terms : list of str, each once
-        Words, and runs of words with a space between them.
+        Words, runs of words with a space between them, and forms.
     idf : array (terms,)
     words : int above 0
         The longest run.
@@ -51,6 +54,8 @@ class Bags:
     ['a', 'a cat', 'a dog', 'cat', 'dog']
     >>> bags(["the cat", "a dog"]).toarray().round(2).tolist()
     [[0.0, 0.0, 0.0, 1.0, 0.0], [0.45, 0.0, 0.63, 0.0, 0.63]]
+    >>> Bags.learn(["call 0815", "at 6pm"]).terms
+    ['#0000', '#0pm', '0815', '6pm', 'at', 'call']
     """
 
     terms: list[str]
@@ -100,7 +105,8 @@ class Bags:
 
 
 def _terms(text: str, words: int, lower: bool) -> list[str]:
-    """The words and marks of a text, and its runs of up to so many of them."""
+    """The words and marks of a text, its runs of up to so many of them, and the forms of those with digits."""
     found = (LOWER if lower else SPACES).split(text)
     runs = (found[i : i + size] for size in range(2, words + 1) for i in range(len(found) - size + 1))
-    return [*found, *map(" ".join, runs)]
+    forms = (f"#{DIGIT.sub('0', word)}" for word in found if DIGIT.search(word))
+    return [*found, *map(" ".join, runs), *forms]

@@ -1,12 +1,14 @@
 """Tokens: texts as sequences of codes, and back. Each kind is learned from the texts of training alone.
 
-Code 0 of characters and words stands for all that was not learned. A learner that fills up short rows takes the code
-behind the last, `size`, for padding.
+Code 0 of characters and words stands for all that was not learned; bytes, and pairs of them, know all. A learner that
+fills up short rows takes the code behind the last, `size`, for padding.
 """
 
 from __future__ import annotations
 
 import codecs
+import itertools
+import json
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 
-from heldout.errors import InputError
+from heldout.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from heldout.persist import State
@@ -90,10 +92,7 @@ class Bytes(Tokens):
         return np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int32)
 
     def streamed(self, pieces: Iterable[Sequence[int] | Codes]) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for codes in pieces:
-            yield decoder.decode(np.asarray(codes, dtype=np.uint8).tobytes())
-        yield decoder.decode(b"", final=True)
+        return _shown(np.asarray(codes, dtype=np.uint8).tobytes() for codes in pieces)
 
     def to_state(self) -> dict[str, Any]:
         return {}
@@ -242,7 +241,133 @@ class Words(Tokens):
         return cls(tuple(words), state.boolean("lower"), state.boolean("spaces"))
 
 
-TOKENS: dict[str, type[Tokens]] = {"characters": Characters, "bytes": Bytes, "words": Words}
+LEAST_PAIRS = 2  # what is there once is no pattern
+MOST_PAIRS = 4_096  # tokens, where nobody says how many
+VISIBLE = {*range(33, 127), *range(161, 173), *range(174, 256)}  # bytes that are written as they are
+_OTHERS = itertools.count(256)
+PRINTED = [chr(byte if byte in VISIBLE else next(_OTHERS)) for byte in range(256)]
+
+
+@dataclass(frozen=True)
+class BytePairs(Tokens):
+    """Byte-pair encoding: the 256 bytes of UTF-8, and runs of them, each made of the pair that was most frequent.
+
+    Again and again the two neighbouring tokens that are most often side by side in the training texts become one, as
+    long as there are at least two such places and fewer than `most` tokens. Words, with the space before them, numbers
+    and marks are cut apart first, so that no token reaches over them. Nothing is unknown. Learning and encoding are
+    those of the library `tokenizers` (extra `bpe`).
+
+    Parameters
+    ----------
+    merges : tuple of str, "left right" each; the first makes code 256
+        What was put together, in that order, each byte written as one visible character (a space as "Ġ").
+    lower : bool, default False
+        Capitals are read as small letters.
+
+    Raises
+    ------
+    MissingExtraError : the library is not installed.
+
+    References
+    ----------
+    R. Sennrich, B. Haddow and A. Birch, Neural Machine Translation of Rare Words with Subword Units, ACL 2016,
+    section 3.2. Of bytes: A. Radford and others, Language Models are Unsupervised Multitask Learners, 2019,
+    section 2.2.
+
+    >>> BytePairs(("t h", "th e", "Ġ the")).decode([257, 258, 33])
+    'the the!'
+    """
+
+    merges: tuple[str, ...]
+    lower: bool = False
+
+    unknown = None
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], *, most: int | None = None, least: int = 1, lower: bool = False) -> Self:
+        most = MOST_PAIRS if most is None else most
+        if most < len(PRINTED) or least < 1:
+            raise InputError(
+                f"Pairs of bytes need a vocabulary of 256 and more and least above 0, not {most} and {least}."
+            )
+        empty, library = cls((), lower), _tokenizers()
+        trainer = library.trainers.BpeTrainer(
+            vocab_size=most,
+            min_frequency=max(least, LEAST_PAIRS),
+            initial_alphabet=PRINTED,
+            show_progress=False,
+        )
+        learner = empty._tokenizer
+        learner.train_from_iterator((empty._read(text) for text in texts), trainer)
+        found = json.loads(learner.to_str())["model"]["merges"]
+        return cls(tuple(" ".join(pair) for pair in found), lower)
+
+    @property
+    def size(self) -> int:
+        return len(self._printed)
+
+    def encode(self, text: str) -> Codes:
+        return np.array(self._tokenizer.encode(self._read(text)).ids, np.int32)
+
+    def streamed(self, pieces: Iterable[Sequence[int] | Codes]) -> Iterator[str]:
+        return _shown(b"".join([self._bytes[code] for code in codes]) for codes in pieces)
+
+    def _read(self, text: str) -> str:
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        return text.lower() if self.lower else text
+
+    @cached_property
+    def _printed(self) -> list[str]:
+        """All tokens by their codes, as they are written in `merges`."""
+        return list(dict.fromkeys([*PRINTED, *(merge.replace(" ", "") for merge in self.merges)]))
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        of = {character: byte for byte, character in enumerate(PRINTED)}
+        return [bytes(of[character] for character in token) for token in self._printed]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        library = _tokenizers()
+        codes = {token: code for code, token in enumerate(self._printed)}
+        made = library.Tokenizer(library.models.BPE(codes, [tuple(merge.split(" ")) for merge in self.merges]))
+        made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return made
+
+    def to_state(self) -> dict[str, Any]:
+        return {"merges": list(self.merges), "lower": self.lower}
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        merges = state.texts("merges")
+        known = set(PRINTED)
+        for merge in merges:
+            parts = merge.split(" ")
+            if len(parts) != 2 or not known.issuperset(parts):
+                state.fail("'merges' puts together what is not there")
+            known.add("".join(parts))
+        if len(set(merges)) != len(merges):
+            state.fail("'merges' has a pair twice")
+        return cls(tuple(merges), state.boolean("lower"))
+
+
+TOKENS: dict[str, type[Tokens]] = {"characters": Characters, "bytes": Bytes, "words": Words, "bpe": BytePairs}
+
+
+def _tokenizers() -> Any:
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise MissingExtraError("Tokens 'bpe' need the extra 'bpe': pip install 'heldout[bpe]'.") from error
+    return tokenizers
+
+
+def _shown(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The text of UTF-8 that comes in pieces, which may end within a character."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in pieces:
+        yield decoder.decode(piece)
+    yield decoder.decode(b"", final=True)
 
 
 def _points(text: str) -> Codes:

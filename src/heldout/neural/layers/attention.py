@@ -24,6 +24,7 @@ from heldout.neural.layers.base import (
     check_whole,
     float_type,
 )
+from heldout.neural.layers.dropout import check_rate, dropped
 from heldout.neural.layers.initialization import initial_weights
 from heldout.neural.layers.masking import check_steps
 
@@ -56,15 +57,18 @@ class MultiHeadAttention(SequenceLayer):
         "rotary": pairs of numbers of queries and keys are turned by angles that grow with the step, so that products
         depend on how far steps are apart. "alibi": scores are lower by slope · distance, another slope for each head.
     use_bias : bool, default True
+    dropout : float, 0 or more and below 1, default 0.0
+        Of softmax's weights: in training each is set to 0 with this probability, and what stays is scaled up.
 
     Padding (a mask) is not looked at. More than 512 keys are looked at in blocks of 512, with the same result, so that
-    memory grows with the length and not with its square.
+    memory grows with the length and not with its square; where weights are dropped, it grows with the square.
 
     Weights: `query`, `key`, `value`, `output`, each with `weights` (C, C) and `bias` (C,). They begin as Xavier's.
 
     Raises
     ------
-    InputError : a parameter is out of range or does not go with another, or rows are not of the shape (T, C).
+    InputError : a parameter is out of range or does not go with another, rows are not of the shape (T, C), or weights
+        are to be dropped without a key.
 
     References
     ----------
@@ -86,6 +90,11 @@ class MultiHeadAttention(SequenceLayer):
     memory: int | None = None
     positions: str | None = None
     use_bias: bool = True
+    dropout: float = 0.0
+
+    @property
+    def random(self) -> bool:
+        return self.dropout > 0.0
 
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         (_, width) = self.out_shape(in_shape)
@@ -98,6 +107,7 @@ class MultiHeadAttention(SequenceLayer):
     def out_shape(self, in_shape: Shape) -> Shape:
         check_whole(self, heads=self.heads)
         check_steps(self, in_shape)
+        check_rate(self, "dropout", self.dropout)
         steps, width = in_shape
         if self.positions not in (None, "rotary", "alibi"):
             raise InputError(
@@ -121,16 +131,23 @@ class MultiHeadAttention(SequenceLayer):
     def apply_masked(
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
-        if self.memory is None:
-            return self.looked(params, x, mask), state, mask
         seen = None if mask is None else mask[:, : self.memory]
-        y = affine(merged(attend(self._look, *self._parts(params, x), seen)), params["output"])
-        return jnp.concatenate([jnp.zeros_like(x[:, : self.memory]), y], axis=1), state, mask
+        if train and self.random:
+            q, k, v = self._parts(params, x)
+            y = merged(dropped(weights_of(self._look, q, k, seen), self.dropout, key) @ v)
+        elif self.memory is None:
+            return self.looked(params, x, mask), state, mask
+        else:
+            y = merged(attend(self._look, *self._parts(params, x), seen))
+        y = affine(y, params["output"])
+        if self.memory is not None:
+            y = jnp.concatenate([jnp.zeros_like(x[:, : self.memory]), y], axis=1)
+        return y, state, mask
 
     def looked(
         self, params: Params, x: Array, mask: Mask, before: Layer | None = None, its: Params | None = None
     ) -> Array:
-        """The output of self-attention for f(x), where f is the layer `before`, of weights `its`."""
+        """The output of self-attention that drops nothing for f(x), where f is the layer `before`, of weights `its`."""
         joint = self._joint(params, x, before=before, its=its)
         return affine(attend_jointly(self._look, self.heads, joint, mask), params["output"])
 

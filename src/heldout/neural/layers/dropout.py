@@ -54,19 +54,27 @@ class Dropout(Layer):
         return self.rate > 0.0
 
     def out_shape(self, in_shape: Shape) -> Shape:
-        if not 0.0 <= self.rate < 1.0:
-            raise InputError(f"rate of Dropout is {self.rate!r} and must be 0 or more and below 1.")
+        check_rate(self, "rate", self.rate)
         return in_shape
 
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        if not train or self.rate == 0.0:
-            return x, state
-        if key is None:
-            raise InputError("Dropout draws random numbers in training: give apply a key.")
-        dropped = min(round(self.rate * CHANCES), CHANCES - 1)
-        return jnp.where(_drawn(key, x.shape) >= dropped, x * (CHANCES / (CHANCES - dropped)), 0.0), state
+        return (dropped(x, self.rate, key) if train and self.rate > 0.0 else x), state
+
+
+def check_rate(layer: Layer, name: str, rate: float) -> None:
+    """InputError unless a share may be dropped."""
+    if not 0.0 <= rate < 1.0:
+        raise InputError(f"{name} of {type(layer).__name__} is {rate!r} and must be 0 or more and below 1.")
+
+
+def dropped(x: Array, rate: float, key: Key) -> Array:
+    """x with about so large a share of its numbers set to 0, and the others scaled up."""
+    if key is None:
+        raise InputError("Dropout draws random numbers in training: give apply a key.")
+    least = min(round(rate * CHANCES), CHANCES - 1)
+    return jnp.where(_drawn(key, x.shape) >= least, x * (CHANCES / (CHANCES - least)), 0.0)
 
 
 def _drawn(key: Key, shape: Shape) -> Array:

@@ -42,7 +42,7 @@ RISING = (ReLU, Tanh, Sigmoid)
 def how_many(layers: Sequence[Layer], x: Array, mask: Mask, train: bool) -> int:
     """How many of the first of these layers are one kernel for `x`; 0 for none."""
     if len(layers) > 1 and isinstance(layers[0], (LayerNorm, Activation)) and x.ndim > 1:
-        units = _outputs(layers[1], x.shape[-1])
+        units = _outputs(layers[1], x.shape[-1], train)
         return 2 if units and has_affine_kernel(layers[0], x, units) else 0
     if mask is not None:
         return 0
@@ -61,11 +61,12 @@ def how_many(layers: Sequence[Layer], x: Array, mask: Mask, train: bool) -> int:
     return count if plain and kernel and convolution.filters >= LEAST_FILTERS else 0
 
 
-def _outputs(layer: Layer, width: int) -> int:
+def _outputs(layer: Layer, width: int, train: bool) -> int:
     """What a layer that begins with an affine map makes of each row first; 0 for another one."""
     if type(layer) is Dense:
         return layer.units or 0
-    return 3 * width if type(layer) is MultiHeadAttention and layer.memory is None else 0
+    whole = type(layer) is MultiHeadAttention and layer.memory is None and not (train and layer.random)
+    return 3 * width if whole else 0
 
 
 def apply_fused(
