@@ -13,9 +13,15 @@ from numpy.testing import assert_allclose
 from gradients import computed, error
 from heldout.neural.layers import attending
 from heldout.neural.layers.attending import Look, attend, attend_jointly, heads_of, merged
-from heldout.neural.native.tiles import WIDE
+from heldout.neural.native.tiles import LANES
 
-CASES = [(2, 8, 1, True), (2, 13, 2, True), (2, 67, 2, False), (1, 67, 1, True)]  # rows, steps, heads, causal
+CASES = [  # rows, steps, heads, how
+    (2, 8, 1, Look(True)),
+    (2, 13, 2, Look(True, alibi=True)),
+    (2, 67, 2, Look(alibi=True)),
+    (1, 67, 1, Look(True)),
+    (2, 67, 1, Look()),
+]
 
 
 def test_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,18 +30,19 @@ def test_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     for n, steps, heads, _ in CASES:
         there = rng.random((n, steps)) < 0.7
         there[0] = len(given) % 2 == 0  # all of them, or none
-        shapes = (n, steps, 3 * heads * WIDE), (n, steps, heads * WIDE)
+        width = heads * LANES * (2 if len(given) % 2 else 1 + len(given))
+        shapes = (n, steps, 3 * width), (n, steps, width)
         given.append((*(rng.normal(size=shape).astype(np.float32) for shape in shapes), there))
 
     def both(given: Any, kernel: bool) -> Any:
         found = []
-        for (joint, upstream, there), (_, _, heads, causal) in zip(given, CASES, strict=True):
+        for (joint, upstream, there), (_, _, heads, look) in zip(given, CASES, strict=True):
 
-            def plain(joint: Any, there: Any = there, heads: int = heads, causal: bool = causal) -> Any:
-                return merged(attend(Look(causal), *heads_of(joint, heads), there))
+            def plain(joint: Any, there: Any = there, heads: int = heads, look: Look = look) -> Any:
+                return merged(attend(look, *heads_of(joint, heads), there))
 
-            def ours(joint: Any, there: Any = there, heads: int = heads, causal: bool = causal) -> Any:
-                return attend_jointly(Look(causal, block=512), heads, joint, there)
+            def ours(joint: Any, there: Any = there, heads: int = heads, look: Look = look) -> Any:
+                return attend_jointly(look._replace(block=512), heads, joint, there)
 
             y, pull = jax.vjp(ours if kernel else plain, joint)
             found.append((y, pull(upstream)[0]))
@@ -55,11 +62,10 @@ def test_what_the_kernel_leaves_to_others(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(attending, "LEAST_SCORES", 1)
     rng = np.random.default_rng(0)
     for look, heads, steps, width in (
-        (Look(True, alibi=True), 2, 9, 2 * WIDE),
-        (Look(True), 2, 9, WIDE),
-        (Look(True), 1, 3, WIDE),
+        (Look(True), 2, 9, LANES),
+        (Look(True), 1, 3, LANES),
     ):
         joint = jnp.asarray(rng.normal(size=(1, steps, 3 * width)).astype(np.float32))
         found = jax.make_jaxpr(lambda joint, look=look, heads=heads: attend_jointly(look, heads, joint, None))(joint)
         assert "heldout_attend" not in str(found)
-    assert_allclose(merged(heads_of(joint, 1)[1]), joint[..., WIDE : 2 * WIDE])
+    assert_allclose(merged(heads_of(joint, 1)[1]), joint[..., LANES : 2 * LANES])

@@ -61,7 +61,7 @@ def attend_jointly(look: Look, heads: int, joint: Array, mask: Mask) -> Array:
     if not _fits(look, heads, joint):
         return merged(attend(look, *heads_of(joint, heads), mask))
     there = jnp.zeros((len(joint), 0), joint.dtype) if mask is None else mask.astype(joint.dtype)
-    return _by_head(look.causal, heads, joint, there)
+    return _by_head(Look(look.causal, look.alibi), heads, joint, there)
 
 
 def heads_of(joint: Array, heads: int) -> tuple[Array, Array, Array]:
@@ -80,7 +80,7 @@ def merged(y: Array) -> Array:
 def _fits(look: Look, heads: int, joint: Array) -> bool:
     """Whether the kernel can, and is worth it."""
     n, steps, width = joint.shape
-    if look.alibi or joint.dtype != jnp.float32 or n * heads * steps * steps < LEAST_SCORES:
+    if joint.dtype != jnp.float32 or n * heads * steps * steps < LEAST_SCORES:
         return False
     from heldout.neural.native.attention import fits  # Numba is imported where it is needed
 
@@ -88,38 +88,38 @@ def _fits(look: Look, heads: int, joint: Array) -> bool:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _by_head(causal: bool, heads: int, joint: Array, there: Array) -> Array:
-    return _by_head_forward(causal, heads, joint, there)[0]
+def _by_head(look: Look, heads: int, joint: Array, there: Array) -> Array:
+    return _by_head_forward(look, heads, joint, there)[0]
 
 
-def _by_head_forward(causal: bool, heads: int, joint: Array, there: Array) -> tuple[Array, Any]:
+def _by_head_forward(look: Look, heads: int, joint: Array, there: Array) -> tuple[Array, Any]:
     from heldout.neural.native.attention import forward
 
     def elsewhere(joint: Array, there: Array) -> tuple[Array, Array]:
         n, steps, _ = joint.shape
-        return _whole(causal, heads, joint, there), jnp.zeros((n, heads, 2, steps), joint.dtype)
+        return _whole(look, heads, joint, there), jnp.zeros((n, heads, 2, steps), joint.dtype)
 
-    kernel = functools.partial(forward, heads=heads, causal=causal)
+    kernel = functools.partial(forward, heads=heads, causal=look.causal, alibi=look.alibi)
     y, sums = jax.lax.platform_dependent(joint, there, cpu=kernel, default=elsewhere)
     return y, (joint, there, y, sums)
 
 
-def _by_head_backward(causal: bool, heads: int, kept: Any, upstream: Array) -> tuple[Array, Array]:
+def _by_head_backward(look: Look, heads: int, kept: Any, upstream: Array) -> tuple[Array, Array]:
     from heldout.neural.native.attention import backward
 
     def elsewhere(joint: Array, there: Array, y: Array, sums: Array, upstream: Array) -> Array:
-        by_joint: Array = jax.vjp(lambda joint: _whole(causal, heads, joint, there), joint)[1](upstream)[0]
+        by_joint: Array = jax.vjp(lambda joint: _whole(look, heads, joint, there), joint)[1](upstream)[0]
         return by_joint
 
-    kernel = functools.partial(backward, heads=heads, causal=causal)
+    kernel = functools.partial(backward, heads=heads, causal=look.causal, alibi=look.alibi)
     return jax.lax.platform_dependent(*kept, upstream, cpu=kernel, default=elsewhere), jnp.zeros_like(kept[1])
 
 
 _by_head.defvjp(_by_head_forward, _by_head_backward)
 
 
-def _whole(causal: bool, heads: int, joint: Array, there: Array) -> Array:
-    return merged(attend(Look(causal), *heads_of(joint, heads), there > 0.0 if there.size else None))
+def _whole(look: Look, heads: int, joint: Array, there: Array) -> Array:
+    return merged(attend(look, *heads_of(joint, heads), there > 0.0 if there.size else None))
 
 
 def weights_of(look: Look, q: Array, k: Array, mask: Mask, first: Any = 0) -> Array:

@@ -41,6 +41,7 @@ from heldout.neural.native.tiles import (
     copy,
     in_wide_registers,
     multiply_tile,
+    multiply_tiles,
     up,
 )
 
@@ -50,8 +51,8 @@ Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 LONGEST = 512  # steps whose scores, squared, stay in the second cache
 
 # The form, the first operand: parts; threads there is room for; steps, channels, heads; whether a step looks back only;
-# whether some steps are not looked at.
-PARTS, ROOM, STEPS, WIDTH, HEADS, CAUSAL, MASKED = range(7)
+# whether scores fall with the distance; whether some steps are not looked at.
+PARTS, ROOM, STEPS, WIDTH, HEADS, CAUSAL, ALIBI, MASKED = range(8)
 APART = 16  # numbers between rows of scores, so that they do not fall into the same places of the cache
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 NEVER, LEAST = np.float32(-1e30), np.float32(-1e29)  # a pair that does not meet has a score below
@@ -59,27 +60,29 @@ NEVER, LEAST = np.float32(-1e30), np.float32(-1e29)  # a pair that does not meet
 
 def fits(steps: int, width: int, heads: int) -> bool:
     """Whether the kernels can take sequences of these steps and channels."""
-    return TALL <= steps <= LONGEST and width // heads % WIDE == 0
+    return TALL <= steps <= LONGEST and width // heads % LANES == 0
 
 
-def forward(joint: Array, there: Array, heads: int, causal: bool) -> tuple[Array, Array]:
+def forward(joint: Array, there: Array, heads: int, causal: bool, alibi: bool) -> tuple[Array, Array]:
     """The outputs (n, T, C), and what `backward` needs, (n, H, 2, T), of queries, keys and values (n, T, 3 C).
 
     `there` (n, T), 1 or 0: the steps that are looked at; (n, 0) if all are. A step that looks at none gives 0.
     """
     register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
     n, steps, width = *joint.shape[:2], joint.shape[2] // 3
-    form = _form(n, steps, width, heads, causal, there)
+    form = _form(n, steps, width, heads, causal, alibi, there)
     results = numbers(n, steps, width), numbers(n, heads, 2, steps), numbers(form[ROOM], _room(steps, width // heads))
     y, sums, _ = jax.ffi.ffi_call("heldout_attend", results, vmap_method="sequential")(form, joint, there)
     return y, sums
 
 
-def backward(joint: Array, there: Array, outputs: Array, sums: Array, deltas: Array, heads: int, causal: bool) -> Array:
+def backward(
+    joint: Array, there: Array, outputs: Array, sums: Array, deltas: Array, heads: int, causal: bool, alibi: bool
+) -> Array:
     """The gradient by queries, keys and values (n, T, 3 C), from the one by the outputs, `deltas` (n, T, C)."""
     register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
     n, steps, width = outputs.shape
-    form = _form(n, steps, width, heads, causal, there)
+    form = _form(n, steps, width, heads, causal, alibi, there)
     results = numbers(n, steps, 3 * width), numbers(form[ROOM], _room_back(steps, width // heads))
     by_joint, _ = jax.ffi.ffi_call("heldout_attend_back", results, vmap_method="sequential")(
         form, joint, there, outputs, sums, deltas
@@ -87,9 +90,11 @@ def backward(joint: Array, there: Array, outputs: Array, sums: Array, deltas: Ar
     return by_joint
 
 
-def _form(n: int, steps: int, width: int, heads: int, causal: bool, there: Array) -> np.ndarray[Any, Any]:
+def _form(n: int, steps: int, width: int, heads: int, causal: bool, alibi: bool, there: Array) -> np.ndarray[Any, Any]:
     parts = n * heads
-    return np.array([parts, min(os.cpu_count() or 1, parts), steps, width, heads, causal, there.size > 0], np.int32)
+    return np.array(
+        [parts, min(os.cpu_count() or 1, parts), steps, width, heads, causal, alibi, there.size > 0], np.int32
+    )
 
 
 def _room(steps: int, d: int) -> int:
@@ -152,9 +157,25 @@ def _sums(
 ) -> None:
     """TALL rows of products of `a` with rows of `b` (terms, d)."""
     for column in range(0, d, WIDE):
-        multiply_tile(
-            a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, False
-        )  # fmt: skip
+        wide = WIDE if column + WIDE <= d else LANES
+        multiply_tiles(
+            TALL, wide, a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, 1, 0, False
+        )
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _tilt(form: int, part: int, scale: Any) -> Any:
+    """By how much a score, before it is scaled, falls with each step of the distance: 2^(-8 h / H), h from 1 on."""
+    heads = whole_at(form, HEADS)
+    return np.float32(2.0 ** (-8.0 * (part % heads + 1) / heads)) / scale if whole_at(form, ALIBI) else ZERO
+
+
+@njit(**COMPILED, fastmath={"contract"})  # type: ignore[untyped-decorator]
+def _fallen(row: Numbers, here: int, tilt: Any) -> None:
+    """Scores of the step `here`, less what they fall with the distance."""
+    in_wide_registers()
+    for j in range(len(row)):
+        row[j] -= tilt * np.float32(abs(np.int32(j) - np.int32(here)))
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -241,6 +262,7 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
     keys = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
     values, scores = keys[wide * d :], keys[2 * wide * d :]
     scale = np.float32(1.0 / math.sqrt(d))
+    tilt = _tilt(form, part, scale)
     begins = part // heads * steps * row + part % heads * d
     out_at = part // heads * steps * width + part % heads * d
     _turn(joint, begins + width, row, steps, d, keys)
@@ -253,6 +275,8 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
         largest, shares = sums[first:], sums[steps + first :]
         for r in range(TALL):  # rows do not wait for each other
             own = scores[r * across :]
+            if tilt > ZERO:
+                _fallen(own[:terms], first + r, tilt)
             _masked(own, first + r + 1 if causal else steps, stop, there)
             largest[r] = _largest(own, stop)
         for r in range(TALL):
@@ -293,6 +317,7 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
     )  # fmt: skip
     weights, by_scores = turned_keys[5 * size :], turned_keys[5 * size + square :]
     scale = np.float32(1.0 / math.sqrt(d))
+    tilt = _tilt(form, part, scale)
     begins = part // heads * steps * row + part % heads * d
     out_at = part // heads * steps * width + part % heads * d
     _turn(joint, begins + width, row, steps, d, turned_keys)
@@ -309,6 +334,8 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
         for r in range(TALL):
             p, by_p = weights[(first + r) * across :], by_scores[(first + r) * across :]
             limit = first + r + 1 if causal else steps
+            if tilt > ZERO:
+                _fallen(p[:terms], first + r, tilt)
             _masked(p, limit, stop, there)
             along = _along(above[(first + r) * d :], outputs[out_at + (first + r) * width :], d)
             _weigh(p[:stop], by_p, scale, sums[first + r], sums[steps + first + r], along)
