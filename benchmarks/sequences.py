@@ -131,16 +131,17 @@ def attention(name: str, length: int) -> str:
     if name == HELDOUT:
         import jax
 
-        from heldout.neural.layers.attending import Look, attend
+        from heldout.neural.layers.attending import Look, attend_jointly
         from heldout.neural.layers.attention import BLOCK
 
         look = Look(causal=True, block=BLOCK)
-        loss = jax.jit(jax.grad(lambda q, k, v: (attend(look, q, k, v, None) ** 2).sum(), argnums=(0, 1, 2)))
-        loss(*[np.ones((1, 1, 64, 64), np.float32)] * 3)  # what the libraries take
+        loss = jax.jit(jax.grad(lambda joint: (attend_jointly(look, 1, joint, None) ** 2).sum()))
+        loss(np.ones((1, 512, 3 * 64), np.float32))  # what the libraries take
+        joint = np.concatenate([x[:, 0]] * 3, axis=-1)
         before = _peak_mib()
 
         def run() -> Any:
-            return jax.block_until_ready(loss(x, x, x))
+            return jax.block_until_ready(loss(joint))
     else:
         import torch as t
 

@@ -21,6 +21,8 @@ CASES = [  # rows, steps, heads, how
     (2, 67, 2, Look(alibi=True)),
     (1, 67, 1, Look(True)),
     (2, 67, 1, Look()),
+    (2, 531, 1, Look(True)),
+    (1, 777, 2, Look(alibi=True)),
 ]
 
 

@@ -1,7 +1,8 @@
 r"""Self-attention on the CPU: each thread takes one head of a sequence, from queries, keys and values to its output.
 
 Queries, keys and values stand side by side, (n, T, 3 C), the heads of each beside each other. What a head is made of
-fits into the caches, so that scores are never written to memory; on the way back they are worked out again from the
+fits into the caches, so that scores are never written to memory; a longer sequence is taken in blocks of queries and
+keys that do. On the way back they are worked out again from the
 largest score m_i of a query and :math:`1 / \sum_j e^{s_{ij} - m_i}`. The formulas are those of `layers/attending.py`.
 """
 
@@ -49,18 +50,28 @@ Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 LONGEST = 512  # steps whose scores, squared, stay in the second cache
+BLOCK = 256  # steps at once of longer sequences
 
-# The form, the first operand: parts; threads there is room for; steps, channels, heads; whether a step looks back only;
-# whether scores fall with the distance; whether some steps are not looked at.
-PARTS, ROOM, STEPS, WIDTH, HEADS, CAUSAL, ALIBI, MASKED = range(8)
+# The form, the first operand: parts; threads there is room for; steps of a block, and of a sequence; channels, heads;
+# whether a step looks back only; whether scores fall with the distance; whether some steps are not looked at.
+PARTS, ROOM, BLOCK_STEPS, STEPS, WIDTH, HEADS, CAUSAL, ALIBI, MASKED = range(9)
 APART = 16  # numbers between rows of scores, so that they do not fall into the same places of the cache
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 NEVER, LEAST = np.float32(-1e30), np.float32(-1e29)  # a pair that does not meet has a score below
 
 
 def fits(steps: int, width: int, heads: int) -> bool:
-    """Whether the kernels can take sequences of these steps and channels."""
-    return TALL <= steps <= LONGEST and width // heads % LANES == 0
+    """Whether the kernels can take sequences of these steps and channels; longer ones are filled up to whole tiles."""
+    return steps >= TALL and width // heads % LANES == 0
+
+
+def whole(steps: int) -> int:
+    """How many steps a sequence is filled up to."""
+    return steps if steps <= LONGEST else up(steps, TALL)
+
+
+def _block(steps: int) -> int:
+    return steps if steps <= LONGEST else BLOCK
 
 
 def forward(joint: Array, there: Array, heads: int, causal: bool, alibi: bool) -> tuple[Array, Array]:
@@ -70,8 +81,13 @@ def forward(joint: Array, there: Array, heads: int, causal: bool, alibi: bool) -
     """
     register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
     n, steps, width = *joint.shape[:2], joint.shape[2] // 3
-    form = _form(n, steps, width, heads, causal, alibi, there)
-    results = numbers(n, steps, width), numbers(n, heads, 2, steps), numbers(form[ROOM], _room(steps, width // heads))
+    block = _block(steps)
+    form = _form(n * heads * -(-steps // block), block, steps, width, heads, causal, alibi, there)
+    results = (
+        numbers(n, steps, width),
+        numbers(n, heads, 2, steps),
+        numbers(form[ROOM], _room(_block(steps), width // heads)),
+    )
     y, sums, _ = jax.ffi.ffi_call("heldout_attend", results, vmap_method="sequential")(form, joint, there)
     return y, sums
 
@@ -82,19 +98,17 @@ def backward(
     """The gradient by queries, keys and values (n, T, 3 C), from the one by the outputs, `deltas` (n, T, C)."""
     register(heldout_attend=_serve_forward, heldout_attend_back=_serve_backward)
     n, steps, width = outputs.shape
-    form = _form(n, steps, width, heads, causal, alibi, there)
-    results = numbers(n, steps, 3 * width), numbers(form[ROOM], _room_back(steps, width // heads))
+    form = _form(n * heads, _block(steps), steps, width, heads, causal, alibi, there)
+    results = numbers(n, steps, 3 * width), numbers(form[ROOM], _room_back(_block(steps), width // heads))
     by_joint, _ = jax.ffi.ffi_call("heldout_attend_back", results, vmap_method="sequential")(
         form, joint, there, outputs, sums, deltas
     )
     return by_joint
 
 
-def _form(n: int, steps: int, width: int, heads: int, causal: bool, alibi: bool, there: Array) -> np.ndarray[Any, Any]:
-    parts = n * heads
-    return np.array(
-        [parts, min(os.cpu_count() or 1, parts), steps, width, heads, causal, alibi, there.size > 0], np.int32
-    )
+def _form(parts: int, block: int, steps: int, *others: Any) -> np.ndarray[Any, Any]:
+    *how, there = others
+    return np.array([parts, min(os.cpu_count() or 1, parts), block, steps, *how, there.size > 0], np.int32)
 
 
 def _room(steps: int, d: int) -> int:
@@ -154,12 +168,13 @@ def _sums(
     out: Numbers,
     out_at: int,
     out_row: int,
+    more: bool,
 ) -> None:
-    """TALL rows of products of `a` with rows of `b` (terms, d)."""
+    """TALL rows of products of `a` with rows of `b` (terms, d); with `more` they are added."""
     for column in range(0, d, WIDE):
         wide = WIDE if column + WIDE <= d else LANES
         multiply_tiles(
-            TALL, wide, a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, 1, 0, False
+            TALL, wide, a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, 1, 0, more
         )
 
 
@@ -172,7 +187,7 @@ def _tilt(form: int, part: int, scale: Any) -> Any:
 
 @njit(**COMPILED, fastmath={"contract"})  # type: ignore[untyped-decorator]
 def _fallen(row: Numbers, here: int, tilt: Any) -> None:
-    """Scores of the step `here`, less what they fall with the distance."""
+    """Scores of the step `here`, counted from the first key, less what they fall with the distance."""
     in_wide_registers()
     for j in range(len(row)):
         row[j] -= tilt * np.float32(abs(np.int32(j) - np.int32(here)))
@@ -180,7 +195,7 @@ def _fallen(row: Numbers, here: int, tilt: Any) -> None:
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _masked(row: Numbers, limit: int, stop: int, there: Numbers) -> None:
-    """NEVER at the steps that are not looked at."""
+    """NEVER at the steps that are not looked at: from `limit` on, and where `there`, if it says anything, is 0."""
     if len(there) > 0:
         seen = row[:limit]
         for j in range(len(seen)):
@@ -247,51 +262,68 @@ def _along(a: Numbers, b: Numbers, count: int) -> Any:
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(part: int, thread: int, addresses: int) -> None:
-    """A head of a sequence. Operands: form, joint, there; results: outputs, sums, room."""
+    """A block of queries of a head of a sequence. Operands: form, joint, there; results: outputs, sums, room."""
     form = load_word(addresses)
     steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
-    causal, n, d = whole_at(form, CAUSAL), whole_at(form, PARTS) // heads, width // heads
-    row, wide = 3 * width, compiled_up(steps, WIDE)
+    size, causal, d = whole_at(form, BLOCK_STEPS), whole_at(form, CAUSAL), width // heads
+    blocks = (steps + size - 1) // size
+    head, begin_queries = part // blocks, part % blocks * size
+    end_queries, row, wide = min(begin_queries + size, steps), 3 * width, compiled_up(size, WIDE)
     across = wide + APART
-    joint = numbers_at(load_word(addresses + 8), n * steps * row)
+    joint = numbers_at(load_word(addresses + 8) + 4 * (head // heads * steps * row + head % heads * d), steps * row)
     looked_at = steps if whole_at(form, MASKED) else 0
-    there = numbers_at(load_word(addresses + 16) + 4 * (part // heads) * looked_at, looked_at)
-    outputs = numbers_at(load_word(addresses + 24), n * steps * width)
-    sums = numbers_at(load_word(addresses + 32) + 8 * part * steps, 2 * steps)
+    there = numbers_at(load_word(addresses + 16) + 4 * (head // heads) * looked_at, looked_at)
+    outputs = numbers_at(
+        load_word(addresses + 24) + 4 * (head // heads * steps * width + head % heads * d), steps * width
+    )
+    sums = numbers_at(load_word(addresses + 32) + 8 * head * steps, 2 * steps)
     room = 2 * wide * d + TALL * across
     keys = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
     values, scores = keys[wide * d :], keys[2 * wide * d :]
     scale = np.float32(1.0 / math.sqrt(d))
-    tilt = _tilt(form, part, scale)
-    begins = part // heads * steps * row + part % heads * d
-    out_at = part // heads * steps * width + part % heads * d
-    _turn(joint, begins + width, row, steps, d, keys)
-    _gather(joint, begins + 2 * width, row, steps, d, values)
-    for block in range(0, steps, TALL):
-        first = min(block, steps - TALL)  # at the end some rows are worked out again
-        terms = first + TALL if causal else steps
-        stop = compiled_up(terms, WIDE)
-        _products(joint, begins + first * row, row, d, keys, scores, 0, across, stop)
-        largest, shares = sums[first:], sums[steps + first :]
-        for r in range(TALL):  # rows do not wait for each other
-            own = scores[r * across :]
-            if tilt > ZERO:
-                _fallen(own[:terms], first + r, tilt)
-            _masked(own, first + r + 1 if causal else steps, stop, there)
-            largest[r] = _largest(own, stop)
-        for r in range(TALL):
-            own = scores[r * across :][:stop]
-            if largest[r] < LEAST:
-                own[:] = ZERO
-                largest[r], shares[r] = -LEAST, ZERO
-            else:
-                largest[r] *= scale
-                shares[r] = ONE / _raise(own, scale, largest[r])
-        _sums(scores, 0, across, 1, values, 0, d, terms, outputs, out_at + first * width, width)
-        for r in range(TALL):
-            output = outputs[out_at + (first + r) * width :][:d]
-            for j in range(len(output)):
-                output[j] *= shares[r]
+    tilt = _tilt(form, head, scale)
+    for begin_keys in range(0, end_queries if causal else steps, size):
+        count = min(size, steps - begin_keys)
+        _turn(joint, width + begin_keys * row, row, count, d, keys)
+        _gather(joint, 2 * width + begin_keys * row, row, count, d, values)
+        for block in range(begin_queries, end_queries, TALL):
+            first = min(block, steps - TALL)  # at the end of a single block some rows are worked out again
+            terms = min(first + TALL - begin_keys, count) if causal else count
+            stop = compiled_up(terms, WIDE)
+            _products(joint, first * row, row, d, keys, scores, 0, across, stop)
+            largest, totals = sums[first:], sums[steps + first :]
+            for r in range(TALL):  # rows do not wait for each other
+                own = scores[r * across :]
+                here = first + r - begin_keys
+                if tilt > ZERO:
+                    _fallen(own[:terms], here, tilt)
+                _masked(own, min(here + 1, terms) if causal else terms, stop, there[begin_keys:])
+                own[across - 1] = _largest(own, stop)
+            for r in range(TALL):
+                own = scores[r * across :]
+                most, output = own[across - 1], outputs[(first + r) * width :][:d]
+                if begin_keys == 0:
+                    largest[r], totals[r] = NEVER, ZERO
+                if most < LEAST:
+                    own[:stop] = ZERO
+                    continue
+                most = max(most * scale, largest[r])
+                if begin_keys > 0:
+                    kept = exp(largest[r] - most) if largest[r] > LEAST else ZERO
+                    totals[r] *= kept
+                    for j in range(len(output)):
+                        output[j] *= kept
+                largest[r] = most
+                totals[r] += _raise(own[:stop], scale, most)
+            _sums(scores, 0, across, 1, values, 0, d, terms, outputs, first * width, width, begin_keys > 0)
+    for i in range(begin_queries, end_queries):
+        share = ONE / sums[steps + i] if sums[steps + i] > ZERO else ZERO
+        sums[steps + i] = share
+        if share == ZERO:
+            sums[i] = -LEAST
+        output = outputs[i * width :][:d]
+        for j in range(len(output)):
+            output[j] *= share
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -299,55 +331,62 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
     """A head of a sequence. Operands: form, joint, there, outputs, sums, δ; results: the gradient by joint, room."""
     form = load_word(addresses)
     steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
-    causal, n, d = whole_at(form, CAUSAL), whole_at(form, PARTS) // heads, width // heads
-    row, wide = 3 * width, compiled_up(steps, WIDE)
+    size, causal, d = whole_at(form, BLOCK_STEPS), whole_at(form, CAUSAL), width // heads
+    row, wide = 3 * width, compiled_up(size, WIDE)
     across = wide + APART
-    joint = numbers_at(load_word(addresses + 8), n * steps * row)
+    joint = numbers_at(load_word(addresses + 8) + 4 * (part // heads * steps * row + part % heads * d), steps * row)
     looked_at = steps if whole_at(form, MASKED) else 0
     there = numbers_at(load_word(addresses + 16) + 4 * (part // heads) * looked_at, looked_at)
-    outputs = numbers_at(load_word(addresses + 24), n * steps * width)
+    out_at = 4 * (part // heads * steps * width + part % heads * d)
+    outputs = numbers_at(load_word(addresses + 24) + out_at, steps * width)
     sums = numbers_at(load_word(addresses + 32) + 8 * part * steps, 2 * steps)
-    deltas = numbers_at(load_word(addresses + 40), n * steps * width)
-    by_joint = numbers_at(load_word(addresses + 48), n * steps * row)
-    room = 5 * wide * d + 2 * (steps + TALL) * across
+    deltas = numbers_at(load_word(addresses + 40) + out_at, steps * width)
+    by_joint = numbers_at(load_word(addresses + 48) + 4 * (part // heads * steps * row + part % heads * d), steps * row)
+    room = 5 * wide * d + 2 * (size + TALL) * across
     turned_keys = numbers_at(load_word(addresses + 56) + 4 * thread * room, room)
-    size, square = wide * d, (steps + TALL) * across
+    each, square = wide * d, (size + TALL) * across
     turned_values, queries, keys, above = (
-        turned_keys[size:], turned_keys[2 * size :], turned_keys[3 * size :], turned_keys[4 * size :],
+        turned_keys[each:], turned_keys[2 * each :], turned_keys[3 * each :], turned_keys[4 * each :],
     )  # fmt: skip
-    weights, by_scores = turned_keys[5 * size :], turned_keys[5 * size + square :]
+    weights, by_scores = turned_keys[5 * each :], turned_keys[5 * each + square :]
     scale = np.float32(1.0 / math.sqrt(d))
     tilt = _tilt(form, part, scale)
-    begins = part // heads * steps * row + part % heads * d
-    out_at = part // heads * steps * width + part % heads * d
-    _turn(joint, begins + width, row, steps, d, turned_keys)
-    _turn(joint, begins + 2 * width, row, steps, d, turned_values)
-    _gather(joint, begins, row, steps, d, queries)
-    _gather(joint, begins + width, row, steps, d, keys)
-    _gather(deltas, out_at, width, steps, d, above)
-    for block in range(0, steps, TALL):
-        first = min(block, steps - TALL)
-        terms = first + TALL if causal else steps
-        stop = compiled_up(terms, WIDE)
-        _products(queries, first * d, d, d, turned_keys, weights, first * across, across, stop)
-        _products(above, first * d, d, d, turned_values, by_scores, first * across, across, stop)
-        for r in range(TALL):
-            p, by_p = weights[(first + r) * across :], by_scores[(first + r) * across :]
-            limit = first + r + 1 if causal else steps
-            if tilt > ZERO:
-                _fallen(p[:terms], first + r, tilt)
-            _masked(p, limit, stop, there)
-            along = _along(above[(first + r) * d :], outputs[out_at + (first + r) * width :], d)
-            _weigh(p[:stop], by_p, scale, sums[first + r], sums[steps + first + r], along)
-            p[limit:stop] = ZERO
-            by_p[limit:stop] = ZERO
-        _sums(by_scores, first * across, across, 1, keys, 0, d, terms, by_joint, begins + first * row, row)
-    for block in range(0, steps, TALL):
-        first = min(block, steps - TALL)
-        since = first if causal else 0  # rows before do not look at these
-        at, terms, into = since * across + first, steps - since, begins + first * row
-        _sums(by_scores, at, 1, across, queries, since * d, d, terms, by_joint, into + width, row)
-        _sums(weights, at, 1, across, above, since * d, d, terms, by_joint, into + 2 * width, row)
+    for begin_keys in range(0, steps, size):
+        count = min(size, steps - begin_keys)
+        _turn(joint, begin_keys * row + width, row, count, d, turned_keys)
+        _turn(joint, begin_keys * row + 2 * width, row, count, d, turned_values)
+        _gather(joint, begin_keys * row + width, row, count, d, keys)
+        begin_first = begin_keys if causal else 0
+        for begin_queries in range(begin_first, steps, size):
+            rows = min(size, steps - begin_queries)
+            _gather(joint, begin_queries * row, row, rows, d, queries)
+            _gather(deltas, begin_queries * width, width, rows, d, above)
+            for block in range(0, rows, TALL):
+                first = min(block, rows - TALL)
+                here = begin_queries + first
+                terms = min(here + TALL - begin_keys, count) if causal else count
+                stop = compiled_up(terms, WIDE)
+                _products(queries, first * d, d, d, turned_keys, weights, first * across, across, stop)
+                _products(above, first * d, d, d, turned_values, by_scores, first * across, across, stop)
+                for r in range(TALL):
+                    p, by_p = weights[(first + r) * across :], by_scores[(first + r) * across :]
+                    limit = min(here + r + 1 - begin_keys, terms) if causal else terms
+                    if tilt > ZERO:
+                        _fallen(p[:terms], here + r - begin_keys, tilt)
+                    _masked(p, limit, stop, there[begin_keys:])
+                    along = _along(above[(first + r) * d :], outputs[(here + r) * width :], d)
+                    _weigh(p[:stop], by_p, scale, sums[here + r], sums[steps + here + r], along)
+                    p[limit:stop] = ZERO
+                    by_p[limit:stop] = ZERO
+                _sums(
+                    by_scores, first * across, across, 1, keys, 0, d, terms, by_joint, here * row, row, begin_keys > 0
+                )
+            for block in range(0, count, TALL):
+                first = min(block, count - TALL)
+                since = first if causal and begin_queries == begin_keys else 0  # rows before do not look at these
+                at, into, more = since * across + first, (begin_keys + first) * row, begin_queries > begin_first
+                _sums(by_scores, at, 1, across, queries, since * d, d, rows - since, by_joint, into + width, row, more)
+                _sums(weights, at, 1, across, above, since * d, d, rows - since, by_joint, into + 2 * width, row, more)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
