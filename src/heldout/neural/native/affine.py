@@ -42,7 +42,7 @@ from heldout.neural.native.tiles import (
     compiled_up,
     copy,
     in_wide_registers,
-    multiply_tiles,
+    tall_wide,
     up,
     wait_for,
 )
@@ -232,8 +232,7 @@ def multiply(given: Numbers, row: int, rows: int, p: int, panel: Numbers, tile: 
     """A block's rows, `row` numbers apart, of which p count, times a panel (p, WIDE): `tile` (BLOCK, WIDE)."""
     for start in range(0, p, DEEP):
         for i in range(0, rows, TALL):
-            multiply_tiles(
-                TALL, WIDE, given, i * row + start, row, 1, panel, start * WIDE, WIDE, tile, i * WIDE, WIDE,
+            tall_wide(given, i * row + start, row, 1, panel, start * WIDE, WIDE, tile, i * WIDE, WIDE,
                 min(DEEP, p - start), 1, 0, start > 0,
             )  # fmt: skip
 
@@ -243,8 +242,7 @@ def multiply_panels(given: Numbers, rows: int, panels: int, panel: Numbers, tile
     """A block in panels (panels, BLOCK, WIDE) times a panel (panels · WIDE, WIDE): `tile` (BLOCK, WIDE)."""
     for start in range(0, panels, DEEP // WIDE):
         for i in range(0, rows, TALL):
-            multiply_tiles(
-                TALL, WIDE, given, (start * BLOCK + i) * WIDE, WIDE, 1, panel, start * WIDE * WIDE, WIDE, tile,
+            tall_wide(given, (start * BLOCK + i) * WIDE, WIDE, 1, panel, start * WIDE * WIDE, WIDE, tile,
                 i * WIDE, WIDE, WIDE, min(DEEP // WIDE, panels - start), BLOCK * WIDE, start > 0,
             )  # fmt: skip
 
@@ -253,8 +251,7 @@ def multiply_panels(given: Numbers, rows: int, panels: int, panel: Numbers, tile
 def weigh(given: Numbers, row: int, rows: int, p: int, deltas: Numbers, own: Numbers, more: bool) -> None:
     """A block's part of a panel of the gradient by W, (p, WIDE): the block's rows, turned over, times a panel of δ."""
     for k in range(0, p, TALL):
-        multiply_tiles(
-            TALL, WIDE, given, k, 1, row, deltas, 0, WIDE, own, k * WIDE, WIDE, rows, 1, 0, more,
+        tall_wide(given, k, 1, row, deltas, 0, WIDE, own, k * WIDE, WIDE, rows, 1, 0, more,
         )  # fmt: skip
 
 

@@ -42,7 +42,8 @@ from heldout.neural.native.tiles import (
     copy,
     in_wide_registers,
     multiply_tile,
-    multiply_tiles,
+    tall_narrow,
+    tall_wide,
     up,
 )
 
@@ -172,10 +173,10 @@ def _sums(
 ) -> None:
     """TALL rows of products of `a` with rows of `b` (terms, d); with `more` they are added."""
     for column in range(0, d, WIDE):
-        wide = WIDE if column + WIDE <= d else LANES
-        multiply_tiles(
-            TALL, wide, a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, 1, 0, more
-        )
+        if column + WIDE <= d:
+            tall_wide(a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, 1, 0, more)
+        else:
+            tall_narrow(a, at, row, following, b, b_at + column, d, out, out_at + column, out_row, terms, 1, 0, more)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]

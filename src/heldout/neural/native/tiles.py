@@ -70,8 +70,8 @@ def repeated_tile(tall: int, across: int) -> Any:
     return multiply
 
 
-_tall_wide, _short_wide = repeated_tile(TALL, ACROSS), repeated_tile(SHORT, ACROSS)
-_tall_narrow, _short_narrow = repeated_tile(TALL, 1), repeated_tile(SHORT, 1)
+tall_wide, _short_wide = repeated_tile(TALL, ACROSS), repeated_tile(SHORT, ACROSS)
+tall_narrow, _short_narrow = repeated_tile(TALL, 1), repeated_tile(SHORT, 1)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -82,11 +82,11 @@ def multiply_tiles(
     """A repeated tile of TALL or SHORT rows and of WIDE or LANES columns."""
     if wide == WIDE:
         if tall == TALL:
-            _tall_wide(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
+            tall_wide(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
         else:
             _short_wide(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
     elif tall == TALL:
-        _tall_narrow(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
+        tall_narrow(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
     else:
         _short_narrow(a, a_at, a_row, a_next, b, b_at, b_next, c, c_at, c_row, n, times, jump, more)
 
