@@ -15,6 +15,7 @@ from heldout import PersistenceRegressor, RecurrentRegressor, Ridge, SequenceFor
 from heldout.candidates import candidates
 from heldout.cli import main
 from heldout.errors import InputError
+from heldout.report.plots import plots
 from heldout.series.clock import Clock
 from heldout.series.windows import Windows
 
@@ -233,6 +234,11 @@ def test_from_the_command_line(written: Path, tmp_path: Path, capsys: Any, monke
     assert tried["Lasso"].rule == "min" and tried["RecurrentRegressor"].difference
     assert [len(loaded.split.train), len(loaded.split.validation), loaded.split.sealed.n_rows] == [138, 44, 44]
     assert loaded.split.train.table.frame["day"].max() < loaded.split.validation.table.frame["day"].min()  # type: ignore[operator]
+    course, shown = loaded.record["charts"]["course"], loaded.split.validation.table.frame
+    assert course["times"][-1].startswith("2020-07-14") and course["actual"] == shown["heat"].to_list()
+    off = np.subtract(course["actual"], course["predicted"])
+    assert_allclose(np.sqrt(np.mean(off**2)), loaded.leaderboard[0]["validation"]["value"])
+    assert "course" in {plot.name for plot in plots(loaded.record)}
     past = tmp_path / "past.csv"
     frame = pl.read_csv(written)
     next_day = pl.DataFrame({"day": ["2020-08-28"], "holiday": [1]})

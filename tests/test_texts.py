@@ -150,6 +150,7 @@ def test_networks_read_texts(kind: Any) -> None:
         ({"positions": "none yet"}, "no positions 'none yet'"),
         ({"width": 0}, "width is 0"),
         ({"heads": 3}, "3 heads"),
+        ({"kernel_size": -1}, "kernel_size is -1"),
     ],
 )
 def test_parameters_out_of_range(given: dict[str, Any], said: str) -> None:

@@ -94,7 +94,7 @@ class Fitted:
     @property
     def shown_title(self) -> str:
         """What people call it: the name that the user gave, if there is one."""
-        own = self.remedy_of or self.name == type(self.estimator).__name__
+        own = self.remedy_of or self.baseline or self.name == type(self.estimator).__name__
         return self.title if own else self.name
 
     @property

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 BARS = 20
 LEVELS = 8
 REMEDIES, OPENING = " --remedies", "\nfinal = study.open_test()"  # what stands last in the command and in the code
+STEPS = 60  # of a forecast that are drawn
 POINTS = 500
 SHOWN_VERSIONS = ("heldout", "numpy", "scipy", "scikit-learn", "polars", "skrub")
 
@@ -171,6 +172,22 @@ def charts(chosen: Fitted, y: NDArray[Any], problem: Problem, known: Certainty) 
         else _class_charts(chosen.prediction, y, problem, known)
     )
     return {"predictions": {chosen.name: made}}
+
+
+def course(problem: Problem, chosen: Fitted, validation: Table, y: NDArray[Any]) -> dict[str, Any]:
+    """The last validation steps of a forecast's first series: their times, what came and what was predicted."""
+    assert problem.windows is not None and chosen.prediction is not None
+    frame, own = validation.frame, problem.windows.series
+    name = None if own is None else frame[own][0]
+    rows = np.arange(len(y)) if own is None else np.flatnonzero((frame[own] == name).to_numpy())
+    rows = rows[-STEPS:]
+    times = frame[problem.windows.time].gather(rows).to_list()
+    return {
+        "series": "" if name is None else str(name),
+        "times": [time.isoformat() if hasattr(time, "isoformat") else float(time) for time in times],
+        "actual": y[rows].tolist(),
+        "predicted": np.asarray(chosen.prediction.value)[rows].tolist(),
+    }
 
 
 def _regression_chart(prediction: Prediction, y: NDArray[Any]) -> dict[str, Any]:

@@ -551,6 +551,8 @@ class Study:
             made["diagnosis"]["tried"] = [item.to_json() for item in self._tried]
         self._make_sure(chosen, known)
         made["charts"] = record.charts(chosen, judging.y, self.problem, known)
+        if self.problem.windows is not None:
+            made["charts"]["course"] = record.course(self.problem, chosen, self._prepared().validation.table, judging.y)
         if self.problem.image is not None:
             parts = self._prepared()
             made["charts"]["images"] = gallery(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from heldout.errors import InputError, suggest
 from heldout.neural.layers import (
+    GELU,
+    Conv1D,
     Dense,
     Dropout,
     GlobalAveragePool,
@@ -16,6 +18,7 @@ from heldout.neural.layers import (
     Masking,
     Parallel,
     Positions,
+    Residual,
     Sequential,
 )
 from heldout.neural.parameters import parameters
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from heldout.persist import State
 
 POSITIONS = ("alibi", "rotary", "sinusoidal", "learned", "none")
+NEAR = 3  # steps that the convolution sees in texts
+TEXT_DROPOUT = 0.3
 
 
 def transformer_network(
@@ -37,10 +42,13 @@ def transformer_network(
     hidden: int = 128,
     positions: str = "alibi",
     dropout: float = 0.0,
+    kernel_size: int = 0,
     outputs: int | None = None,
     beginning: Sequence[Layer] = (Masking(), Dense(64)),
 ) -> Sequential:
     """What reads the rows, blocks of a transformer, the mean and the largest number over all steps, a dense layer.
+
+    With `kernel_size` above 0 a convolution along the steps comes before the blocks, around a shortcut.
 
     >>> transformer_network(outputs=2).names
     ('masking_1', 'dense_1', 'sequential_1', 'layernorm_1', 'parallel_1', 'dense_2')
@@ -49,10 +57,11 @@ def transformer_network(
         raise InputError(f"There are no positions {positions!r}.{suggest(str(positions), POSITIONS)}")
     inside = positions if positions in ("alibi", "rotary") else None
     added = [Positions(learned=positions == "learned")] if positions in ("sinusoidal", "learned") else []
-    blocks = [encoder_block(width, heads, hidden=hidden, positions=inside, dropout=dropout) for _ in range(layers)]
     dropped = [Dropout(dropout)] if dropout else []
+    near = [Residual(Sequential(Conv1D(width, kernel_size, padding="same"), GELU(), *dropped))] if kernel_size else []
+    blocks = [encoder_block(width, heads, hidden=hidden, positions=inside, dropout=dropout) for _ in range(layers)]
     summary = [LayerNorm(), Parallel(GlobalAveragePool(), GlobalMaxPool()), *dropped]
-    return Sequential(*beginning, *added, *blocks, *summary, Dense(outputs, initialization="xavier"))
+    return Sequential(*beginning, *near, *added, *blocks, *summary, Dense(outputs, initialization="xavier"))
 
 
 @parameters
@@ -64,8 +73,23 @@ class _Transformer(SequenceLearner):
     layers: int = 1
     hidden: int = 128
     positions: str = "alibi"
+    kernel_size: int | str = "auto"
     dropout: float | str = "auto"
     learning_rate_init: float = 2e-3
+
+    @property
+    def kernel_size_(self) -> int:
+        """Steps that the convolution before the blocks sees, 0 where there is none."""
+        if self.kernel_size == "auto":
+            return 0 if self.tokens_ is None else NEAR
+        if not isinstance(self.kernel_size, int) or isinstance(self.kernel_size, bool) or self.kernel_size < 0:
+            raise InputError(f"kernel_size is {self.kernel_size!r} and must be a whole number, 0 or more, or 'auto'.")
+        return self.kernel_size
+
+    @property
+    def dropout_(self) -> float:
+        """The share of numbers that training sets to 0."""
+        return TEXT_DROPOUT if self.dropout == "auto" and self.tokens_ is not None else super().dropout_
 
     def _width(self) -> int:
         return int(self.width)
@@ -76,15 +100,21 @@ class _Transformer(SequenceLearner):
         given = {name: int(getattr(self, name)) for name in WHOLE}
         made = self._beginning()
         made += [Dense(given["width"], initialization="xavier")] if self.tokens_ is None else []
+        given |= {"kernel_size": self.kernel_size_}
         return transformer_network(beginning=made, positions=self.positions, dropout=self.dropout_, **given)
 
     def _architecture_to_state(self) -> dict[str, Any]:
         own = {name: int(getattr(self, name)) for name in WHOLE}
-        return {**super()._architecture_to_state(), **own, "positions": self.positions}
+        near = self.kernel_size if isinstance(self.kernel_size, str) else int(self.kernel_size)
+        return {**super()._architecture_to_state(), **own, "positions": self.positions, "kernel_size": near}
 
     @classmethod
     def _architecture_from_state(cls, state: State) -> dict[str, Any]:
         own: dict[str, Any] = {name: state.integer(name, low=1, high=10_000) for name in WHOLE}
+        own["kernel_size"] = state.json("kernel_size")
+        near = own["kernel_size"]
+        if near != "auto" and (type(near) is not int or not 0 <= near <= 10_000):
+            state.fail("'kernel_size' must be a whole number from 0 to 10,000, or 'auto'")
         return {**super()._architecture_from_state(state), **own, "positions": state.choice("positions", POSITIONS)}
 
 
@@ -98,7 +128,8 @@ class TransformerClassifier(_Transformer, NeuralClassification):
     .. math:: H = \text{blocks}(E), \qquad z = \Big[ \tfrac1T \sum_t h_t, \max_t h_t \Big] W + b, \qquad
         p(y = k \mid x) = \text{softmax}(z)_k
 
-    E holds a row of weights for each token of a text, or a linear function of each step of a series. A block is
+    E holds a row of weights for each token of a text, and what a convolution makes of its neighbours, or a linear
+    function of each step of a series. A block is
     attention with several heads and a perceptron, each behind a norm and around a shortcut (`MultiHeadAttention`).
 
     Parameters
@@ -113,6 +144,11 @@ class TransformerClassifier(_Transformer, NeuralClassification):
         Units of each block's perceptron.
     positions : {"alibi", "rotary", "sinusoidal", "learned", "none"}, default "alibi"
         How attention knows where steps stand: see `MultiHeadAttention` and `Positions`.
+    kernel_size : int, 0 or more, or "auto", default "auto"
+        Steps that a convolution (GELU) before the blocks sees, whose result is added to its input: a few thousand texts
+        do not teach attention which words are neighbours. 0 for none. "auto": 3 for texts, 0 for series.
+    dropout : float, 0 or more and below 1, or "auto", default "auto"
+        Of what stands for tokens, in the blocks and before the last layer. "auto": 0.3 for texts, otherwise 0.
     learning_rate_init : float above 0, default 2e-3
 
     The others are those of `RecurrentClassifier`.
@@ -129,7 +165,7 @@ class TransformerClassifier(_Transformer, NeuralClassification):
     References
     ----------
     A. Vaswani and others, Attention Is All You Need, NIPS 2017, section 3.1. Norms first:
-    R. Xiong and others, ICML 2020.
+    R. Xiong and others, ICML 2020. Convolutions beside attention: H. Wu and others, CvT, ICCV 2021.
 
     Examples
     --------

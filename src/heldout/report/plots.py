@@ -56,6 +56,8 @@ class Plot:
 def plots(record: Mapping[str, Any]) -> list[Plot]:
     """Every chart of this record: the leaderboard, then those of the chosen learner."""
     made = [_leaderboard(record)] if any(entry["validation"] for entry in record["leaderboard"]) else []
+    if "course" in record["charts"]:
+        made.append(_course(record, record["charts"]["course"]))
     for shown in record["charts"]["predictions"].values():
         if "actual" in shown:
             made += [_predicted(record, shown), _residuals(record, shown)]
@@ -160,6 +162,34 @@ def _predicted(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
     return _plot(
         "predicted", "Predicted and actual, validation rows", about, (line + points).properties(width=WIDTH, height=320)
     )
+
+
+def _course(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
+    target = short(record["problem"]["target"])
+    rows = [
+        {"time": time, "value": value, "what": what}
+        for what in ("actual", "predicted")
+        for time, value in zip(shown["times"], shown[what], strict=True)
+    ]
+    kind = "T" if isinstance(shown["times"][0], str) else "Q"
+    lines = (
+        alt.Chart(_values(rows))
+        .mark_line(strokeWidth=1.6)
+        .encode(
+            x=alt.X(f"time:{kind}", title=None, scale=alt.Scale(zero=False)),
+            y=alt.Y("value:Q", title=target, scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "what:N", title=None, scale=alt.Scale(range=[GREY, COLOURS[1]]), legend=alt.Legend(orient="top")
+            ),
+            strokeDash=alt.StrokeDash(
+                "what:N", title=None, scale=alt.Scale(range=[[1, 0], [4, 2]]), legend=alt.Legend(orient="top")
+            ),
+            tooltip=[alt.Tooltip(f"time:{kind}"), alt.Tooltip("what:N"), *_tips("value")],
+        )
+    )
+    of = f" of {short(shown['series'])}" if shown["series"] else ""
+    about = f"What came and what was predicted: the last {len(shown['times'])} validation steps{of}."
+    return _plot("course", "Forecast and what came, validation rows", about, lines.properties(width=WIDTH, height=320))
 
 
 def _residuals(record: Mapping[str, Any], shown: Mapping[str, Any]) -> Plot:
