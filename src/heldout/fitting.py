@@ -30,7 +30,7 @@ MOST_MEMORY = 0.5  # that rows as float64 may take for a learner that wants them
 
 @dataclass(frozen=True, repr=False)
 class Rows:
-    """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all.
+    """The rows of a part, ready for learners: matrix, frame, truth, and what they have to do with each other.
 
     Without a part and its encoder, every learner gets `X` as it is. A `guard` answers for validation rows instead of
     the rows themselves.
@@ -41,7 +41,6 @@ class Rows:
     X: Any  # (n, d)
     y: Array
     sample: Sample
-    draws: Array
     guard: Thresholdout | None = None
 
     @classmethod
@@ -49,7 +48,7 @@ class Rows:
         """Without an encoder the rows have no matrix, and can be scored only."""
         sample = Sample.of(part.units, seed)
         X = None if encoder is None else encoder.transform(part.table.select(problem.features))
-        return cls(part, encoder, X, problem.y(part.table), sample, sample.cluster_draws())
+        return cls(part, encoder, X, problem.y(part.table), sample)
 
     def input_for(self, candidate: Candidate, problem: Problem) -> Any:
         if self.part is None or self.encoder is None:
@@ -66,7 +65,7 @@ class Rows:
         return self.sample.cluster if self.part is None else self.part.units
 
     def replicates(self, criterion: Criterion, prediction: Prediction) -> Replicates:
-        return replicate(criterion, self.y, prediction, self.sample, self.draws)
+        return replicate(criterion, self.y, prediction, self.sample)
 
 
 @dataclass(frozen=True, repr=False)

@@ -150,7 +150,7 @@ def _entry(item: Fitted, choice: Choice) -> dict[str, Any]:
     if item.status == "fitted":
         train, validation = item.scored
         entry["train"], entry["validation"] = train.score().to_json(), validation.score().to_json()
-        entry["gap"] = validation.loss_minus(train, paired=False).to_json()
+        entry["gap"] = validation.loss_minus(train).to_json()
         entry["other"] = [named(criterion.name, criterion.title, score) for criterion, score in item.beside]
     return entry
 

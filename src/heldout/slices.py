@@ -133,8 +133,8 @@ def slice_scores(
     """The score of a fitted learner by slices of rows it was not fitted to, and where it is worse than elsewhere.
 
     A slice is a level of a column, or a range of its numbers (cut at quantiles), or its missing values. Each is
-    compared with all other rows: the losses' difference, Welch's t with the jackknife's variances (of areas under
-    curves, the bootstrap's). Many slices are looked at, and some look bad by chance: the p values of all are adjusted
+    compared with all other rows: the losses' difference, Welch's t with the jackknife's variances (the bootstrap's of
+    criteria of scikit-learn). Many slices are looked at, and some look bad by chance: the p values of all are adjusted
     together, so that with a chance of 5% at most one is called worse that is not.
 
     Parameters
@@ -245,20 +245,15 @@ def _part(
     """The score of these rows with its jackknife; None where there is none (one class, of an area under a curve)."""
     sample = Sample.of(units[rows], 0)
     taken = Prediction(*(None if part is None else part[rows] for part in (said.value, said.label, said.probability)))
-    draws = np.ones((2, sample.n_clusters))
-    made = replicate(criterion, truth[rows], taken, sample, draws)
-    if len(made.jackknife) >= 3:
-        return made
-    if said.value is None and len(np.unique(truth[rows])) < 2:
+    made = replicate(criterion, truth[rows], taken, sample, FEW_DRAWS)
+    if len(made.jackknife) < 3 and said.value is None and len(np.unique(truth[rows])) < 2:
         return None
-    return replicate(criterion, truth[rows], taken, sample, sample.cluster_draws()[:FEW_DRAWS])
+    return made
 
 
 def _variance(made: Replicates) -> tuple[float, int]:
     """Of the score, and its degrees of freedom."""
-    if g := len(made.jackknife):
-        return float((g - 1) * made.jackknife.var()), g - 1
-    return float(made.draws.var(ddof=1)), made.smallest_class
+    return made.se**2, len(made.jackknife) - 1 if len(made.jackknife) else made.smallest_class
 
 
 def _slice(column: str, level: str, criterion: Criterion, here: Replicates, there: Replicates) -> Slice:

@@ -124,7 +124,7 @@ def diagnose(
         How many settings to search over, by `heldout.Search` on the rows to train. Whether that is better or worse than
         the estimator as it is, is tested with all siblings together (H105). 0: none.
     seed : int, not negative, default 0
-        Of the split and of the bootstrap.
+        Of the split, and of what is drawn.
     verbose : bool, default False
         Show what is being fitted, and the time left, on stderr.
 
@@ -194,7 +194,7 @@ def _try(
 def _rows(
     parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | None, seed: int
 ) -> tuple[Rows, Rows, tuple[Places, ...]]:
-    """Train and validation, with draws of whole units; and where their rows stood, if all came together."""
+    """Train and validation, in whole units; and where their rows stood, if all came together."""
     from sklearn.utils import _safe_indexing
 
     coded = [given.coded(target, problem) for _, target in parts]
@@ -213,7 +213,7 @@ def _rows(
         if len(y) < LEAST_ROWS:
             raise InputError(f"There are {len(y)} rows to {name}; a diagnosis needs at least {LEAST_ROWS}.")
     samples = [Sample.of(units, seed + turn) for turn, (_, _, units) in enumerate(made)]
-    train, held_out = (Rows(None, None, X, y, s, s.cluster_draws()) for (X, y, _), s in zip(made, samples, strict=True))
+    train, held_out = (Rows(None, None, X, y, s) for (X, y, _), s in zip(made, samples, strict=True))
     if problem.classes is not None and len(np.unique(train.y)) < len(problem.classes):
         raise InputError("A class is missing from the rows to train: give more rows of it, or another split.")
     return train, held_out, where

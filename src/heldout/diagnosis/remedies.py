@@ -73,7 +73,7 @@ def _telling(trials: Sequence[Trial]) -> list[Trial]:
     if not trials:
         return []
     train, validation = trials[0].learner.scored
-    wanted = "simpler" if validation.loss_minus(train, paired=False).low > 0 else "richer"
+    wanted = "simpler" if validation.loss_minus(train).low > 0 else "richer"
     return [trial for trial in trials if trial.variant.relation == wanted][:1]
 
 

@@ -177,4 +177,4 @@ def with_and_without(learner: Fitted, rows: Ints, seen: Seen, evidence: Evidence
     given = (prediction.value, prediction.label, prediction.probability)
     kept = Prediction(*(None if item is None else item[left] for item in given))
     sample = Sample.of(validation.sample.cluster[left], validation.sample.seed)
-    return whole, replicate(evidence.problem.criterion, y, kept, sample, sample.cluster_draws()).score()
+    return whole, replicate(evidence.problem.criterion, y, kept, sample).score()
