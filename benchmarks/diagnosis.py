@@ -62,10 +62,14 @@ def frame(X: Array, y: Array) -> pl.DataFrame:
 
 
 LINEAR = (["LinearRegression", "Ridge", "Lasso"], ["SoftmaxClassifier"])
+TREES = (
+    ["LinearRegression", "DecisionTreeRegressor", "RandomForestRegressor"],
+    ["SoftmaxClassifier", "DecisionTreeClassifier", "RandomForestClassifier"],
+)
 
 
-def studies(name: str, signal: float, sets: int) -> None:
-    """Studies of linear models, half of numbers and half of labels: fitted and diagnosed in full."""
+def studies(name: str, signal: float, sets: int, panels: tuple[Any, Any] = LINEAR) -> None:
+    """Studies half of numbers and half of labels, with these panels: fitted and diagnosed in full."""
     over = faults = wrong = 0
     for turn in range(sets):
         draw = numbers if turn % 2 == 0 else labels
@@ -73,7 +77,7 @@ def studies(name: str, signal: float, sets: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             table = frame(*draw(rng, 500, signal))
             study = (
-                Study(table, "y", learners=LINEAR[turn % 2], seed=turn, ledger=Path(folder) / "ledger.sqlite")
+                Study(table, "y", learners=panels[turn % 2], seed=turn, ledger=Path(folder) / "ledger.sqlite")
                 .fit()
                 .diagnose()
             )
@@ -345,6 +349,8 @@ def leaks(cases: Callable[[int], list[leaks_of.Case]], sets: int, first: int = 1
 CASES: dict[str, tuple[Callable[[int], None], int]] = {
     "null": (lambda sets: studies("no signal", 0.0, sets), 200),
     "right": (lambda sets: studies("the learner is right", 1.0, sets), 200),
+    "null-trees": (lambda sets: studies("no signal, with a tree and a forest", 0.0, sets, TREES), 100),
+    "right-trees": (lambda sets: studies("a straight line, with a tree and a forest", 1.0, sets, TREES), 100),
     **{f"planted-{name}": (lambda sets, name=name: planted(name, sets), 50) for name in PLANTED},
     "esl": (esl, 50),
     "nadeau-bengio": (nadeau_bengio, 1000),

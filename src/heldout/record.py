@@ -295,9 +295,9 @@ def code(study: Study) -> str:
     )
 
 
-def diagnosed(made: Mapping[str, Any], quick: bool, tune: int) -> dict[str, Any]:
+def diagnosed(made: Mapping[str, Any], quick: bool, learn: bool, tune: int) -> dict[str, Any]:
     """Command and code of a study that was diagnosed before the seal was broken."""
-    told = [f"quick={quick}"] * quick + [f"tune={tune}"] * (tune > 0)
+    told = [f"quick={quick}"] * quick + [f"learn={learn}"] * (learn is quick) + [f"tune={tune}"] * (tune > 0)
     code = f"{made['python'].partition('study.fit()')[0]}study.fit()\nstudy.diagnose({', '.join(told)}){OPENING}"
     options = ("" if quick else f"{REMEDIES} all") + f" --tune {tune}" * (tune > 0)
     before = made["command"].partition(REMEDIES)[0].partition(" --tune")[0]

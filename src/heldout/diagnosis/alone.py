@@ -14,6 +14,7 @@ from heldout.candidates import candidates, require_estimator
 from heldout.diagnosis import findings, given
 from heldout.diagnosis.base import Evidence, Finding
 from heldout.diagnosis.comparison import WORSE, Comparison, judged
+from heldout.diagnosis.leaks.parts import NotLookedAt
 from heldout.diagnosis.leaks.seen import Seen
 from heldout.diagnosis.remedies import Attempt, Trial, attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
@@ -65,7 +66,8 @@ class Diagnosis(Printed):
         for code in ("H102", "H101", "H103", "H105"):
             title += wrap(said[code].message, WIDTH) if code in said else []
         for item in self.findings:
-            title += wrap(str(item), WIDTH) if item.code.startswith("H5") and item.severity != "info" else []
+            shown = item.code == NotLookedAt.code or (item.code.startswith("H5") and item.severity != "info")
+            title += wrap(str(item), WIDTH) if shown else []
         header = ["sibling", f"{self.criterion} on validation", "better by", "95% interval", "p", "fit"]
         notes = wrap("Better by: than the estimator, row by row. p is adjusted for all comparisons together.", WIDTH)
         notes += ["Interrupted: not all siblings were tried."] if self.interrupted else []
@@ -163,7 +165,8 @@ def diagnose(
     tried = tuple(judged([item for item, _ in results], chosen.questions))
     best = best_remedies(tried).get(learner.name)
     made = tuple(item for item, _ in results)
-    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions, seen=seen)))
+    rows = {"unseen": seen} if isinstance(seen, str) else {"seen": seen}
+    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions, **rows)))
     return Diagnosis(
         next(item.evidence["verdict"] for item in found if item.code == "H102"),
         found,
