@@ -263,10 +263,22 @@ class _Forest(TreeBase):
         A node's cut is drawn and chosen by its own rows, whatever becomes of its children, so the trees follow the law
         of those that `fit` grows with this `min_samples_split`; only the draws of columns are others.
 
+        Parameters
+        ----------
+        min_samples_split : int from 2 up, rows of a node that is still cut
+
         Raises
         ------
         InputError : the forest keeps out-of-bag scores or the rows of its leaves, has been left to find its number of
             trees, or was grown best node first.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> forest = RandomForestRegressor(n_estimators=10).fit(X, X[:, 0])
+        >>> smaller = forest.cut_back(40)
+        >>> smaller.min_samples_split, smaller.estimators_[0].n_leaves < forest.estimators_[0].n_leaves / 4
+        (40, True)
         """
         check_is_fitted(self)
         if not self.can_be_cut_back:
