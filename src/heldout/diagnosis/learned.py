@@ -33,7 +33,8 @@ CERTAIN = 0.05
 def learned(model: Model, validation: Rows, chosen: Fitted, seed: int) -> dict[str, Any]:
     """Importance and partial dependence of the features, and scores by slices of every column, as JSON values.
 
-    The columns are those of the table, whatever they are encoded as. Images have no such columns.
+    The columns are those of the table, whatever they are encoded as; texts are sliced by their length. Images, texts
+    alone and series have no columns that could be shuffled one by one.
     """
     assert chosen.prediction is not None and validation.part is not None
     problem, table, y, units = model.problem, validation.part.table, validation.y, validation.sample.cluster
@@ -43,6 +44,8 @@ def learned(model: Model, validation: Rows, chosen: Fitted, seed: int) -> dict[s
         made |= _explained(model, validation, seed)
     columns = [column for column in table.columns if column.kind in SLICED and column.name != problem.target]
     values = [(column.name, table.frame[column.name].to_list()) for column in columns]
+    texts = [column.name for column in table.columns if column.kind == "text"]
+    values += [(f"length of {name}", table.frame[name].str.len_chars().to_list()) for name in texts]
     return made | {"slices": slices_of(values, problem.criterion, y, chosen.prediction, units).to_json()}
 
 
@@ -62,7 +65,9 @@ def _explained(model: Model, validation: Rows, seed: int) -> dict[str, Any]:
         code = len(problem.classes) - 1 if len(problem.classes) == 2 else int(np.bincount(truth).argmax())
         title = f"probability of {label_text(problem.classes[code])}"
     shown = [dependence_of(asked, rows, j, code, title, seed).to_json() for j in telling]
-    return {"importance": found.to_json(), "dependence": shown, "rows": len(rows), "repeats": repeats}
+    useless = int(np.sum(found.p_value > CERTAIN))
+    about = {"columns": len(found.names), "useless": useless, "rows": len(rows), "repeats": repeats}
+    return {"importance": found.to_json(), "dependence": shown, **about}
 
 
 def _asking(model: Model, table: Table, X: Array) -> tuple[AnyRows, Callable[[Any], Prediction]]:
@@ -103,8 +108,8 @@ class Importance(Check):
             yield Finding(self.code, self.title, "info", message, known["learner"], given)
             return
         listed = "; ".join(f"{row['column']} {number(row['lost'])} ({interval(row)})" for row in used[:LISTED])
-        rest = len(rows) - len(used)
-        others = f" {rest} of {len(rows)} columns cannot be told from useless ones." if rest else ""
+        rest, every = known.get("useless", len(rows) - len(used)), known.get("columns", len(rows))
+        others = f" {rest} of {every} columns cannot be told from useless ones." if rest else ""
         message = f"Lost of the {criterion.title} without a column, with its 95% interval: {listed} ({about}).{others}"
         yield Finding(self.code, self.title, "info", message, known["learner"], given)
 
@@ -123,7 +128,9 @@ class WorstSlices(Check):
         found, name = known["slices"], evidence.problem.criterion.title
         worst = [item for item in found["slices"] if item["p"] <= CERTAIN]
         if not worst:
-            message = f"None of {found['judged']} slices of the validation rows is worse than the others beyond chance."
+            which = "The one slice" if found["judged"] == 1 else f"None of {found['judged']} slices"
+            verb = "is not" if found["judged"] == 1 else "is"
+            message = f"{which} of the validation rows {verb} worse than the others beyond chance."
             yield Finding(
                 self.code, "No slice is worse", "good", message, known["learner"], {"slices": found["slices"]}
             )
