@@ -41,6 +41,7 @@ from heldout.split import SHARES, Split, require_rows, train_validation_test_spl
 from heldout.views import FindingList, Leaderboard
 
 THRESHOLD, NOISE = 2.0, 0.25  # of Thresholdout, in standard errors of a score
+MOST_KEPT = 2**28  # bytes of encoded rows that stay in memory between a fit and a diagnosis
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
@@ -574,6 +575,8 @@ class Study:
                 self.problem, chosen, self._prepared().validation.table, judging.y, self._bags()
             )
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
+        if self.problem.image is None and sum(rows.X.nbytes for rows in self._rows()[1:]) > MOST_KEPT:
+            self._kept = self._seen = None  # they are encoded again when they are needed
         self._write_record()
         if interrupted is not None:
             raise interrupted
