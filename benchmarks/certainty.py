@@ -24,7 +24,6 @@ from heldout import (
     Search,
     Thresholdout,
     cross_validate,
-    intervals,
 )
 from heldout.certainty.calibration import calibration
 from heldout.certainty.validated import certainty
@@ -36,7 +35,17 @@ from simulated import main, share
 
 Array = np.ndarray[Any, Any]
 NUMBERS = ("rmse", "mae", "mse", "r2")
-LABELS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "log_loss", "brier", "roc_auc")
+LABELS = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "log_loss",
+    "brier",
+    "roc_auc",
+    "average_precision",
+)
 
 
 # Intervals of scores ----------------------------------------------------------------------------------------
@@ -61,8 +70,7 @@ def labels(rng: np.random.Generator, n: int, groups: int) -> tuple[Array, Predic
 
 
 def coverage(sets: int) -> None:
-    """How often a 95% interval covers what the score is on ever so many rows; with 1,000 draws where there are any."""
-    intervals.DRAWS = 1000
+    """How often a 95% interval covers what the score is on ever so many rows."""
     for n, groups in ((50, 0), (200, 0), (400, 40), (2000, 0)):
         for draw, names in ((labels, LABELS), (numbers, NUMBERS)):
             rng = np.random.default_rng([n, groups])
@@ -72,9 +80,8 @@ def coverage(sets: int) -> None:
             for turn in range(sets):
                 y, said, unit = draw(np.random.default_rng([turn, n, groups]), n, groups)
                 sample = Sample.of(unit, turn)
-                draws = sample.cluster_draws()
                 for name in names:
-                    score = replicate(criterion(name), y, said, sample, draws).score()
+                    score = replicate(criterion(name), y, said, sample).score()
                     covered[name] += score.low <= truth[name] <= score.high
             how = f"{n} rows" + f" in {groups} groups" * (groups > 0)
             for name in names:
@@ -145,7 +152,7 @@ def recalibration(sets: int) -> None:
 
             y, p = draw(600)
             sample = Sample.of(np.arange(600), turn)
-            rows = Rows(None, None, None, y, sample, sample.cluster_draws())
+            rows = Rows(None, None, None, y, sample)
             said = Prediction(label=p.argmax(axis=1), probability=p)
             scores = rows.replicates(problem.criterion, said)
             item = Fitted("one", "one", "fitted", train=scores, validation=scores, prediction=said)

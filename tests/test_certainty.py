@@ -229,7 +229,7 @@ def learners(**predictions: tuple[Any, np.ndarray]) -> tuple[list[Fitted], Rows]
     """Learners by name: an estimator, and what it predicts where the truth is 0."""
     n = len(next(iter(predictions.values()))[1])
     sample = Sample.of(np.arange(n), 0)
-    rows = Rows(None, None, None, np.zeros(n), sample, sample.cluster_draws())
+    rows = Rows(None, None, None, np.zeros(n), sample)
     made = []
     for name, (estimator, f) in predictions.items():
         train, held = (rows.replicates(CRITERIA["mse"], Prediction(value=v)) for v in (f[::-1] * 0.9, f))

@@ -16,7 +16,8 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
-from heldout import diagnose
+import heldout.diagnosis.leaks.seen
+from heldout import LinearRegression, diagnose
 from heldout.diagnosis import alone
 from heldout.errors import InputError, WorkError
 
@@ -109,3 +110,14 @@ def test_wrong_input_is_said(change: dict[str, Any], message: str) -> None:
 def test_an_estimator_that_fails_is_said() -> None:
     with pytest.raises(WorkError, match="could not be fitted"):
         diagnose(KNeighborsRegressor(5000), X, Y)
+
+
+def test_that_wide_rows_are_not_looked_at_for_leaks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heldout.diagnosis.leaks.seen, "MOST_COLUMNS", 3)
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(200, 4))
+    found = diagnose(LinearRegression(), X, X[:, 0] + draw.normal(size=200), quick=True)
+    assert {item.code for item in found.findings if item.code.startswith("H5")} == {"H500"}
+    assert "4 columns, and 3 are the most" in " ".join(str(found).split())
+    narrow = diagnose(LinearRegression(), X[:, :3], X[:, 0] + draw.normal(size=200), quick=True)
+    assert "H500" not in {item.code for item in narrow.findings}

@@ -448,3 +448,18 @@ def test_the_greatest_quantile_is_the_greatest_number_however_shares_are_rounded
     model._members.shares[:] *= 1.0 - 1e-9
     seen = np.unique(np.concatenate([np.flatnonzero(model._bag(i, 400)) for i in range(3)]))
     assert_array_equal(model.predict_quantiles(X[:2], [0.0, 1.0]), [[y[seen[0]], y[seen[-1]]]] * 2)
+
+
+@pytest.mark.parametrize("learner", [RandomForestClassifier, RandomForestRegressor])
+def test_a_forest_cut_back_is_the_one_that_is_grown_so(learner: Any) -> None:
+    X, y = made(300)
+    X[::7, 2] = np.nan
+    options: dict[str, Any] = {"n_estimators": 3, "max_features": None, "seed": 4}  # without draws of columns
+    cut, grown = learner(**options).fit(X, y).cut_back(30), learner(**options, min_samples_split=30).fit(X, y)
+    assert cut.get_params() == grown.get_params() and cut.estimators_[0].n_leaves < 40
+    for one, other in zip(cut.estimators_, grown.estimators_, strict=True):
+        for name, values in vars(one).items():
+            assert_allclose(values, vars(other)[name], rtol=1e-12, err_msg=name)
+    assert_array_equal(cut.predict(X), grown.predict(X))
+    with pytest.raises(InputError, match="cannot be cut back"):
+        learner(n_estimators=3, oob_score=True).fit(X[:40], y[:40]).cut_back(30)

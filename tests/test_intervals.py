@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from heldout.differences import difference
 from heldout.intervals import CLUSTERS, Replicates, Sample, Score, replicate
 from heldout.metrics import Prediction, criterion
 
@@ -14,10 +15,10 @@ def replicates(
     name: str, y: np.ndarray, prediction: Prediction, units: np.ndarray | None = None, seed: int = 0
 ) -> Replicates:
     sample = Sample.of(np.arange(len(y)) if units is None else units, seed)
-    return replicate(criterion(name), y, prediction, sample, sample.cluster_draws())
+    return replicate(criterion(name), y, prediction, sample)
 
 
-def test_the_bootstrap_is_scipys() -> None:
+def test_the_interval_of_a_mean_is_near_scipys_bootstrap() -> None:
     rng = np.random.default_rng(0)
     y, f = rng.exponential(size=120), np.zeros(120)
     ours = replicates("mae", y, Prediction(value=f)).score()
@@ -75,10 +76,30 @@ def test_differences_on_the_same_rows_are_paired() -> None:
         replicates("mse", y, Prediction(value=y + noise)),
         replicates("mse", y, Prediction(value=y + 1.05 * noise)),
     )
-    paired, unpaired = worse.loss_minus(good, paired=True), worse.loss_minus(good, paired=False)
-    assert paired.low > 0
-    assert paired.value == unpaired.value == pytest.approx(worse.value - good.value)
-    assert good.loss_minus(worse, paired=True).high < 0
+    paired, apart = difference(worse, good).score(), worse.loss_minus(good)
+    assert paired.low > 0 > apart.low
+    assert paired.value == pytest.approx(apart.value) == pytest.approx(worse.value - good.value)
+    welch = stats.ttest_ind(1.05**2 * noise**2, noise**2, equal_var=False).confidence_interval()
+    assert (apart.low, apart.high) == pytest.approx(tuple(welch), abs=0.02)
+    assert good.loss_minus(worse).low == pytest.approx(-apart.high)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("name", ["roc_auc", "average_precision"])
+def test_areas_know_how_they_fall_without_a_row(name: str, classes: int) -> None:
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, classes, 90)
+    chance = np.round(rng.dirichlet(np.ones(classes), 90) + 0.6 * np.eye(classes)[y], 1)  # with ties
+    said = Prediction(label=y, probability=chance)
+    whole = np.ones(90)
+    without = criterion(name).prepare(y, said)(whole - np.eye(90))
+    found = replicates(name, y, said)
+    near = (
+        {"roc_auc": 1e-12, "average_precision": 0.08} if classes == 2 else {"roc_auc": 0.01, "average_precision": 0.08}
+    )
+    assert found.jackknife - found.value == pytest.approx(without - found.value, abs=near[name] * np.ptp(without))
+    assert found.se == pytest.approx(np.sqrt(89) * without.std(), rel=max(near[name], 1e-9))
+    assert found.score().method.startswith("Wilson")
 
 
 def test_a_higher_level_gives_a_wider_interval_and_the_same_seed_the_same() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ from heldout import (
     SoftmaxClassifier,
     Study,
 )
+from heldout.asked import EncodedRows, GivenRows
+from heldout.data.encode import Encoder
+from heldout.data.read import read
 from heldout.diagnosis.comparison import FAMILY_ERROR
 from heldout.diagnosis.spaces import Among
 from heldout.diagnosis.variants import variants
@@ -55,7 +60,7 @@ CASES: list[tuple[Any, list[str], list[str]]] = [  # fitted, parameters of the s
         ["max_depth 6"],
     ),
     (SklearnTree(min_samples_leaf=5), ["min_samples_leaf 25"], ["min_samples_leaf 1"]),
-    (RandomForestClassifier(n_estimators=5), ["min_samples_leaf 20", "min_samples_leaf 5"], []),
+    (RandomForestClassifier(n_estimators=5), ["min_samples_split 10", "min_samples_leaf 20"], []),
     (GradientBoostingRegressor(), ["n_estimators 20", "max_depth 1"], ["n_estimators 300"]),
     (HistGradientBoostingClassifier(max_iter=20), ["max_iter 4", "max_leaf_nodes 4"], ["max_iter 60"]),
     (
@@ -138,6 +143,8 @@ def test_what_the_quick_diagnosis_claims_the_whole_one_claims_too() -> None:
         row for item in study.diagnose(quick=True).findings if item.code == "H103" for row in item.evidence["tried"]
     ]
     assert len(quick) == 2 and study.record["diagnosis"]["planned"] == 8
+    left_out = next(item for item in study.findings if item.code == "H601")
+    assert "leaves out" in left_out.message and "learned" not in study.record
     whole = {
         row["change"]: row
         for item in study.diagnose().findings
@@ -147,6 +154,23 @@ def test_what_the_quick_diagnosis_claims_the_whole_one_claims_too() -> None:
     assert len(whole) > 2
     for row in quick:
         assert row["p"] >= whole[row["change"]]["p"] and row["better_by"] == whole[row["change"]]["better_by"]
+
+
+def test_a_column_changed_in_the_matrix_is_one_changed_in_the_table() -> None:
+    draw = np.random.default_rng(8)
+    days = [date(2024, 1, 1) + timedelta(days=int(k)) for k in draw.integers(0, 400, 60)]
+    given = {
+        "a": draw.normal(size=60),
+        "b": draw.choice(["x", "y", "z"], 60).tolist(),
+        "c": [None, *draw.normal(size=59)],
+    }
+    table = read({**given, "day": days, "one": [1.0] * 60})
+    encoder = Encoder().fit(table)
+    rows, donor = EncodedRows(encoder.transform(table), table.frame, encoder.places), draw.permutation(60)
+    assert sorted(at for places in encoder.places.values() for at in places) == list(range(encoder.n_features_out_))
+    for j in range(len(rows.names)):
+        anew = encoder.transform(replace(table, frame=GivenRows.of(table.frame).lent(j, donor)))
+        np.testing.assert_array_equal(rows.lent(j, donor), anew)
 
 
 def test_an_open_test_set_and_a_learner_that_fits_change_nothing() -> None:

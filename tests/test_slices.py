@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def test_numbers_are_cut_at_quantiles_and_missing_values_are_a_slice() -> None:
     sizes = {item.name: item.n_rows for item in found.slices}
     assert sizes["a: missing"] == 100 and sorted(sizes.values())[-2:] == [250, (TOWN == "Boone").sum()]
     assert found.left_out == 1  # ten rows are too few
+
+
+def test_dates_are_cut_at_quantiles() -> None:
+    days = [date(2024, 1, 1) + timedelta(days=int(k)) for k in range(599)]
+    found = slice_scores(LINE, X, Y, by={"day": [None, *days]}, bins=2, least_rows=3)
+    assert sorted(item.level for item in found.slices) == ["2024-01-01 to 2024-10-26", "2024-10-26 to 2025-08-21"]
+    assert sorted(item.n_rows for item in found.slices) == [299, 300]
+    times = [datetime(2024, 1, 1) + timedelta(hours=int(k)) for k in range(600)]
+    found = slice_scores(LINE, X, Y, by={"hour": times}, bins=3)
+    assert sorted(item.n_rows for item in found.slices) == [199, 200, 201]
+    assert all(":00:00 to 2024-" in item.level for item in found.slices)
 
 
 def test_other_criteria_and_groups() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -73,6 +73,42 @@ class GivenRows:
         if column not in self.names:
             raise InputError(f"There is no column {column!r} among {', '.join(self.names[:8])}.")
         return self.names.index(column)
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows of a frame as the matrix that a learner takes, in which a column of the frame has several places.
+
+    An encoder goes row by row, so a changed column need not be encoded anew.
+    """
+
+    native: Array  # (n, d)
+    frame: Any  # of Polars
+    places: Mapping[str, Sequence[int]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.frame.columns)
+
+    def __len__(self) -> int:
+        return len(self.native)
+
+    def lent(self, j: int, donor: Array) -> Array:
+        """The rows, each with its donor's value of column j."""
+        changed, places = self.native.copy(), list(self.places[self.names[j]])
+        changed[:, places] = self.native[donor[:, None], places]
+        return changed
+
+    def take(self, rows: Array) -> EncodedRows:
+        """These rows alone."""
+        return EncodedRows(self.native[rows], self.frame[rows.tolist()], self.places)
+
+    def values(self, j: int) -> list[Any]:
+        """Column j of the frame as a list, None where a value is missing."""
+        return GivenRows.of(self.frame).values(j)
+
+
+AnyRows = GivenRows | EncodedRows
 
 
 @dataclass(frozen=True)

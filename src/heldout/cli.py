@@ -242,7 +242,7 @@ def fit_or_run(
         )
     _fit(study, quiet or as_json)
     if tried != "none" and study.record["final"] is None:
-        _diagnose(study, tried == "quick", tune, quiet or as_json)
+        _diagnose(study, tried == "quick", tune, quiet or as_json, learn=True)
     try:
         if opens:
             study.open_test(again=again)
@@ -255,7 +255,10 @@ def fit_or_run(
 @app.command("diagnose", help="Try siblings of each learner on validation: is it overfitting, and what helps?")
 def diagnose(
     study: Annotated[Path, typer.Argument(help="The study's folder.", metavar="STUDY")],
-    quick: Annotated[bool, typer.Option("--quick", help="Only the most telling sibling of each learner.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Only the most telling sibling of each learner; not what the chosen one learned."),
+    ] = False,
     tune: Tune = 0,
     jobs: Jobs = None,
     ledger: LedgerPath = None,
@@ -409,12 +412,12 @@ def _fit(study: Study, quiet: bool) -> None:
         ) from None
 
 
-def _diagnose(study: Study, quick: bool, tune: int, quiet: bool) -> None:
+def _diagnose(study: Study, quick: bool, tune: int, quiet: bool, *, learn: bool | None = None) -> None:
     from heldout.progress import shown_progress
 
     try:
         with shown_progress(quiet) as progress:
-            study.diagnose(quick=quick, tune=tune, progress=progress)
+            study.diagnose(quick=quick, learn=learn, tune=tune, progress=progress)
     except KeyboardInterrupt:
         again = f"heldout diagnose {study.folder} begins anew"
         raise WorkError(

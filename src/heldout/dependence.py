@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from heldout.asked import Asked, GivenRows
+from heldout.asked import AnyRows, Asked, GivenRows
 from heldout.errors import InputError
 from heldout.metrics import Prediction
 from heldout.printed import Printed, Sheet
@@ -151,7 +151,7 @@ def partial_dependence(
 
 
 def dependence_of(
-    asked: Asked, rows: GivenRows, j: int, code: int, title: str, seed: int, confidence: float = 0.95
+    asked: Asked, rows: AnyRows, j: int, code: int, title: str, seed: int, confidence: float = 0.95
 ) -> PartialDependence:
     """The partial dependence on column j of what is said of class `code`, or of the value, whoever is asked."""
     if len(rows) > MOST_ROWS:

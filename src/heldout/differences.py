@@ -162,8 +162,8 @@ def of_clusters(value: float, differences: Array, held: float | None = None) -> 
 def difference(one: Replicates, other: Replicates) -> Difference:
     """loss(one) - loss(other), of replicates on the same rows.
 
-    Criteria that are no means of rows (areas under curves) have no jackknife: the bootstrap's spread stands for it, and
-    the rows of the smallest class for the clusters.
+    Criteria of scikit-learn have no jackknife: the bootstrap's spread stands for it, and the rows of the smallest class
+    for the clusters.
     """
     criterion = one.criterion
     sign = -1.0 if criterion.greater_is_better else 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ MOST_MEMORY = 0.5  # that rows as float64 may take for a learner that wants them
 
 @dataclass(frozen=True, repr=False)
 class Rows:
-    """The rows of a part, ready for learners: matrix, frame, truth, and one set of bootstrap draws for all.
+    """The rows of a part, ready for learners: matrix, frame, truth, and what they have to do with each other.
 
     Without a part and its encoder, every learner gets `X` as it is. A `guard` answers for validation rows instead of
     the rows themselves.
@@ -41,7 +41,6 @@ class Rows:
     X: Any  # (n, d)
     y: Array
     sample: Sample
-    draws: Array
     guard: Thresholdout | None = None
 
     @classmethod
@@ -49,7 +48,7 @@ class Rows:
         """Without an encoder the rows have no matrix, and can be scored only."""
         sample = Sample.of(part.units, seed)
         X = None if encoder is None else encoder.transform(part.table.select(problem.features))
-        return cls(part, encoder, X, problem.y(part.table), sample, sample.cluster_draws())
+        return cls(part, encoder, X, problem.y(part.table), sample)
 
     def input_for(self, candidate: Candidate, problem: Problem) -> Any:
         if self.part is None or self.encoder is None:
@@ -66,7 +65,7 @@ class Rows:
         return self.sample.cluster if self.part is None else self.part.units
 
     def replicates(self, criterion: Criterion, prediction: Prediction) -> Replicates:
-        return replicate(criterion, self.y, prediction, self.sample, self.draws)
+        return replicate(criterion, self.y, prediction, self.sample)
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,14 +156,22 @@ def taken_by(estimator: Any, X: Array, encoder: Encoder) -> Array:
     return X if streams else X / np.float64(encoder.pixel_scale_)
 
 
-def fit(candidate: Candidate, problem: Problem, train: Rows, validation: Rows) -> Fitted:
-    """Fit `candidate` on train and score it on both parts. A learner that fails is reported, not raised."""
+def fit(
+    candidate: Candidate, problem: Problem, train: Rows, validation: Rows, ready: Callable[[], Any] | None = None
+) -> Fitted:
+    """Fit `candidate` on train and score it on both parts. A learner that fails is reported, not raised.
+
+    `ready` gives the fitted estimator where it can be had without a fit.
+    """
     start = time.perf_counter()
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            told = {"groups": train.sample.cluster} if hasattr(candidate.estimator, "tunes") else {}
-            candidate.estimator.fit(train.input_for(candidate, problem), train.y, **told)
+            if ready is not None:
+                candidate = replace(candidate, estimator=ready())
+            else:
+                told = {"groups": train.sample.cluster} if hasattr(candidate.estimator, "tunes") else {}
+                candidate.estimator.fit(train.input_for(candidate, problem), train.y, **told)
         seconds = time.perf_counter() - start
         said = tuple(dict.fromkeys(_first_line(item.message) for item in caught if _concerns_user(item)))
         return score(candidate, problem, train, validation, fit_seconds=seconds, said=said)
@@ -234,8 +241,10 @@ def beside(problem: Problem, prediction: Prediction) -> list[Criterion]:
     return [item for item in others if getattr(prediction, item.needs) is not None]
 
 
-def predict(estimator: Any, X: Any, problem: Problem) -> Prediction:
+def predict(estimator: Any, X: Any, problem: Problem, *, labels: bool = True) -> Prediction:
     """What a fitted estimator says of these rows, checked: its shape, its finiteness, its classes.
+
+    Without `labels`, of a learner that gives probabilities, these alone.
 
     Raises
     ------
@@ -254,6 +263,8 @@ def predict(estimator: Any, X: Any, problem: Problem) -> Prediction:
         probability[:, np.asarray(estimator.classes_, dtype=np.int64)] = given
         if not np.isfinite(probability).all():
             raise ValueError("it predicts probabilities that are not finite")
+        if not labels:
+            return Prediction(probability=probability)
     label = np.asarray(estimator.predict(X), dtype=np.int64)
     return Prediction(label=label, probability=probability)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from heldout.asked import LEAST_ROWS, Asked, GivenRows
+from heldout.asked import LEAST_ROWS, AnyRows, Asked, GivenRows
 from heldout.errors import InputError
 from heldout.metrics import Repeated, RowMeans, Statistic
 from heldout.multiplicity import holm
@@ -157,7 +157,7 @@ def permutation_importance(
 
 def importance_of(
     judge: Asked,
-    rows: GivenRows,
+    rows: AnyRows,
     n_repeats: int,
     seed: int,
     confidence: float = 0.95,

@@ -7,7 +7,8 @@ means of row quantities,
     T(w) = g( sum_i w_i r_i / sum_i w_i ),   r_i in R^m,
 
 for example r_i = (y_i - f_i)^2 and g = sqrt for the RMSE; the areas under curves work on sorted scores; any
-other function of scikit-learn.metrics is evaluated on repeated rows.
+other function of scikit-learn.metrics is evaluated on repeated rows. Areas have slopes dT/dw_i, so that rows left out
+cost no more than the area itself.
 """
 
 from __future__ import annotations
@@ -245,29 +246,75 @@ def _brier(y: Array, prediction: Prediction) -> Statistic:
 
 
 @dataclass(frozen=True)
+class _Area:
+    """An area under a curve as a function of the positives and negatives (B, m) at each score, from the highest down.
+
+    `slopes` gives, of one row of counts (m,), how the area changes with a positive, and with a negative, at each score.
+    """
+
+    value: Callable[[Array, Array], Array]
+    slopes: Callable[[Array, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True)
 class _Ranked:
     """A statistic of one score per row against a binary truth, summed over groups of tied scores."""
 
     truth: Array  # bool (n,), in descending order of score
     order: Array
     starts: Array  # where a new score begins
-    area: Callable[[Array, Array], Array]
+    area: _Area
+
+    @classmethod
+    def of(cls, truth: Array, score: Array, area: _Area) -> _Ranked:
+        order = np.argsort(-score, kind="stable")
+        ordered = score[order]
+        return cls(truth[order], order, np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]), area)
 
     def __call__(self, weights: Array) -> Array:
-        sorted_weights = np.atleast_2d(weights)[:, self.order]
-        positive, negative = sorted_weights * self.truth, sorted_weights * ~self.truth
+        areas = self.area.value(*self._counted(np.atleast_2d(weights)[:, self.order]))
+        return areas if np.ndim(weights) == 2 else areas[0]
+
+    def slopes(self) -> Array:
+        """By how much the area falls without each row (n,): its slope, and of the m rows of a class m / (m - 1) of it.
+
+        For the area under the ROC curve that is exact.
+        """
+        found, group = np.zeros(len(self.truth)), np.zeros(len(self.truth), dtype=np.int64)
+        sizes = int(self.truth.sum()), int((~self.truth).sum())
+        if min(sizes) == 0:
+            return found
+        group[self.starts[1:]] = 1
+        group = np.cumsum(group)
+        positive, negative = self._counted(np.ones((1, len(self.truth))))
+        of_positive, of_negative = (
+            slope[group] * (m / max(m - 1, 1))
+            for slope, m in zip(self.area.slopes(positive[0], negative[0]), sizes, strict=True)
+        )
+        found[self.order] = np.where(self.truth, of_positive, of_negative)
+        return found
+
+    def _counted(self, weights: Array) -> tuple[Array, Array]:
+        """Positives and negatives (B, m) at each score."""
+        positive, negative = weights * self.truth, weights * ~self.truth
         if len(self.starts) < len(self.order):  # tied scores
             positive = np.add.reduceat(positive, self.starts, axis=1)
             negative = np.add.reduceat(negative, self.starts, axis=1)
-        areas = self.area(positive, negative)
-        return areas if np.ndim(weights) == 2 else areas[0]
+        return positive, negative
 
 
-def _ranked(truth: Array, score: Array, area: Callable[[Array, Array], Array]) -> _Ranked:
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    return _Ranked(truth[order], order, starts, area)
+@dataclass(frozen=True)
+class Areas:
+    """T(w) = the mean of areas under curves, one a class."""
+
+    curves: tuple[_Ranked, ...]
+
+    def __call__(self, weights: Array) -> Array:
+        return np.asarray(np.mean([curve(weights) for curve in self.curves], axis=0))
+
+    def slopes(self) -> Array:
+        """By how much T falls without each row (n,), to first order."""
+        return np.asarray(np.mean([curve.slopes() for curve in self.curves], axis=0))
 
 
 def _roc_area(positive: Array, negative: Array) -> Array:
@@ -275,6 +322,13 @@ def _roc_area(positive: Array, negative: Array) -> Array:
     above = np.cumsum(positive, axis=1) - positive / 2  # positives at or above each score, ties half
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
     return np.where(pairs > 0, (above * negative).sum(axis=1) / np.where(pairs > 0, pairs, 1), 0.5)
+
+
+def _roc_slopes(positive: Array, negative: Array) -> tuple[Array, Array]:
+    above, below = np.cumsum(positive) - positive / 2, np.cumsum(negative[::-1])[::-1] - negative / 2
+    p, n = positive.sum(), negative.sum()
+    area = (above * negative).sum() / (p * n)
+    return (below / n - area) / p, (above / p - area) / n
 
 
 def _precision_area(positive: Array, negative: Array) -> Array:
@@ -285,14 +339,26 @@ def _precision_area(positive: Array, negative: Array) -> Array:
     return np.asarray((_ratio(positive, np.maximum(total, 1e-300)) * _ratio(found, called)).sum(axis=1))
 
 
-def _one_vs_rest(area: Callable[[Array, Array], Array]) -> Any:
+def _precision_slopes(positive: Array, negative: Array) -> tuple[Array, Array]:
+    """A positive finds more at its own score and makes every later precision better, a negative worse."""
+    found = np.cumsum(positive)
+    called = found + np.cumsum(negative)
+    p, precision = found[-1], found / called
+    area = (positive * precision).sum() / p
+    better, worse = (np.cumsum((positive * c)[::-1])[::-1] / p for c in ((1 - precision) / called, precision / called))
+    return (precision - area) / p + better, -worse
+
+
+ROC, PRECISION_RECALL = _Area(_roc_area, _roc_slopes), _Area(_precision_area, _precision_slopes)
+
+
+def _one_vs_rest(area: _Area) -> Any:
     """The area for the positive class, or its mean over the classes that occur, each against the rest."""
 
     def statistic(y: Array, prediction: Prediction) -> Statistic:
         probability = np.asarray(prediction.probability)
         codes = [1] if probability.shape[1] == 2 else [k for k in range(probability.shape[1]) if np.any(y == k)]
-        curves = [_ranked(y == k, probability[:, k], area) for k in codes]
-        return lambda weights: np.mean([curve(weights) for curve in curves], axis=0)
+        return Areas(tuple(_Ranked.of(y == k, probability[:, k], area) for k in codes))
 
     return statistic
 
@@ -329,14 +395,14 @@ CRITERIA: dict[str, Criterion] = {
         Criterion("f1", "F1", CLASSIFICATION, "label", True, _by_class(_f1), _UNIT, 1.0),
         Criterion("precision", "precision", CLASSIFICATION, "label", True, _by_class(_precision), _UNIT, 1.0),
         Criterion("recall", "recall", CLASSIFICATION, "label", True, _by_class(_recall), _UNIT, 1.0),
-        Criterion("roc_auc", "ROC AUC", CLASSIFICATION, "probability", True, _one_vs_rest(_roc_area), _UNIT, 1.0),
+        Criterion("roc_auc", "ROC AUC", CLASSIFICATION, "probability", True, _one_vs_rest(ROC), _UNIT, 1.0),
         Criterion(
             "average_precision",
             "average precision",
             CLASSIFICATION,
             "probability",
             True,
-            _one_vs_rest(_precision_area),
+            _one_vs_rest(PRECISION_RECALL),
             _UNIT,
             1.0,
         ),

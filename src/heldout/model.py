@@ -169,17 +169,26 @@ class Model:
             return plain
         return replace(plain, probability=self.calibrator(plain.probability))
 
+    @property
+    def encodes(self) -> bool:
+        """The learner is told of rows by the encoder's matrix, and of nothing else."""
+        return not self.raw and not (self.problem.text is not None and takes(self.estimator, "texts"))
+
+    def says_of(self, matrix: NDArray[Any], *, labels: bool = True) -> Prediction:
+        """What the learner says of encoded rows, its probabilities calibrated; `labels`: of classes, these too."""
+        return self._calibrated(self._asked(taken_by(self.estimator, matrix, self.encoder), labels))
+
     def _says_plainly(self, table: Table) -> Prediction:
-        X: Any
-        if self.raw:
-            X = as_pandas(table, self.problem)
-        elif self.problem.text is not None and takes(self.estimator, "texts"):
-            X = texts_in(table, self.problem.text)
-        else:
+        if self.encodes:
             matrix = self.encoder.transform(table.select(self.problem.features))
-            X = taken_by(self.estimator, matrix, self.encoder)
+            return self._asked(taken_by(self.estimator, matrix, self.encoder))
+        if self.raw or self.problem.text is None:
+            return self._asked(as_pandas(table, self.problem))
+        return self._asked(texts_in(table, self.problem.text))
+
+    def _asked(self, X: Any, labels: bool = True) -> Prediction:
         try:
-            return predict(self.estimator, X, self.problem)
+            return predict(self.estimator, X, self.problem, labels=labels)
         except ValueError as error:
             raise WorkError(f"{self.name} could not predict these rows: {error}.") from error
 

@@ -151,7 +151,7 @@ def _entry(item: Fitted, choice: Choice) -> dict[str, Any]:
     if item.status == "fitted":
         train, validation = item.scored
         entry["train"], entry["validation"] = train.score().to_json(), validation.score().to_json()
-        entry["gap"] = validation.loss_minus(train, paired=False).to_json()
+        entry["gap"] = validation.loss_minus(train).to_json()
         entry["other"] = [named(criterion.name, criterion.title, score) for criterion, score in item.beside]
     return entry
 
@@ -312,9 +312,9 @@ def code(study: Study) -> str:
     )
 
 
-def diagnosed(made: Mapping[str, Any], quick: bool, tune: int) -> dict[str, Any]:
+def diagnosed(made: Mapping[str, Any], quick: bool, learn: bool, tune: int) -> dict[str, Any]:
     """Command and code of a study that was diagnosed before the seal was broken."""
-    told = [f"quick={quick}"] * quick + [f"tune={tune}"] * (tune > 0)
+    told = [f"quick={quick}"] * quick + [f"learn={learn}"] * (learn is quick) + [f"tune={tune}"] * (tune > 0)
     code = f"{made['python'].partition('study.fit()')[0]}study.fit()\nstudy.diagnose({', '.join(told)}){OPENING}"
     options = ("" if quick else f"{REMEDIES} all") + f" --tune {tune}" * (tune > 0)
     before = made["command"].partition(REMEDIES)[0].partition(" --tune")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
@@ -132,10 +133,10 @@ def slice_scores(
 ) -> Slices:
     """The score of a fitted learner by slices of rows it was not fitted to, and where it is worse than elsewhere.
 
-    A slice is a level of a column, or a range of its numbers (cut at quantiles), or its missing values. Each is
-    compared with all other rows: the losses' difference, Welch's t with the jackknife's variances (of areas under
-    curves, the bootstrap's). Many slices are looked at, and some look bad by chance: the p values of all are adjusted
-    together, so that with a chance of 5% at most one is called worse that is not.
+    A slice is a level of a column, or a range of its numbers or dates (cut at quantiles), or its missing values. Each
+    is compared with all other rows: the losses' difference, Welch's t with the jackknife's variances (the bootstrap's
+    of criteria of scikit-learn). Many slices are looked at, and some look bad by chance: the p values of all are
+    adjusted together, so that with a chance of 5% at most one is called worse that is not.
 
     Parameters
     ----------
@@ -225,18 +226,30 @@ def _levels(values: Sequence[Any], bins: int) -> Iterator[tuple[str, NDArray[np.
     if kept and not filled.all():
         yield "missing", ~filled
     distinct = Counter(kept)
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct)
+    dated = bool(distinct) and all(isinstance(value, date) for value in distinct)
+    numeric = dated or all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct)
     if not numeric or len(distinct) <= bins:
         if len(distinct) <= LEVELS:
             for level in sorted(distinct, key=str):
                 yield str(level), np.array([value == level for value in values])
         return
-    numbers = np.array([np.nan if value is None else float(value) for value in values])
-    edges = np.unique(np.quantile(numbers[filled], np.linspace(0, 1, bins + 1)))
+    places = _times(kept) if dated else np.array(kept, np.float64)
+    numbers = np.full(len(values), np.nan)
+    numbers[filled] = places
+    how: Any = "nearest" if dated else "linear"  # a date between two is none of the table's
+    edges = np.unique(np.quantile(places, np.linspace(0, 1, bins + 1), method=how))
+    shown = dict(zip(places.tolist(), map(str, kept), strict=True)) if dated else {}
     for at, (low, high) in enumerate(pairwise(edges)):
         last = at == len(edges) - 2
         inside = filled & (numbers >= low) & ((numbers <= high) if last else (numbers < high))
-        yield f"{number(float(low))} to {number(float(high))}", inside
+        ends = (shown[float(end)] if dated else number(float(end)) for end in (low, high))
+        yield " to ".join(ends), inside
+
+
+def _times(dates: Sequence[Any]) -> Array:
+    """Dates, or dates with a time, in days since the first of them."""
+    first = dates[0]
+    return np.array([(value - first).total_seconds() / 86_400 for value in dates])
 
 
 def _part(
@@ -245,20 +258,15 @@ def _part(
     """The score of these rows with its jackknife; None where there is none (one class, of an area under a curve)."""
     sample = Sample.of(units[rows], 0)
     taken = Prediction(*(None if part is None else part[rows] for part in (said.value, said.label, said.probability)))
-    draws = np.ones((2, sample.n_clusters))
-    made = replicate(criterion, truth[rows], taken, sample, draws)
-    if len(made.jackknife) >= 3:
-        return made
-    if said.value is None and len(np.unique(truth[rows])) < 2:
+    made = replicate(criterion, truth[rows], taken, sample, FEW_DRAWS)
+    if len(made.jackknife) < 3 and said.value is None and len(np.unique(truth[rows])) < 2:
         return None
-    return replicate(criterion, truth[rows], taken, sample, sample.cluster_draws()[:FEW_DRAWS])
+    return made
 
 
 def _variance(made: Replicates) -> tuple[float, int]:
     """Of the score, and its degrees of freedom."""
-    if g := len(made.jackknife):
-        return float((g - 1) * made.jackknife.var()), g - 1
-    return float(made.draws.var(ddof=1)), made.smallest_class
+    return made.se**2, len(made.jackknife) - 1 if len(made.jackknife) else made.smallest_class
 
 
 def _slice(column: str, level: str, criterion: Criterion, here: Replicates, there: Replicates) -> Slice:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from heldout.final import Final, open_test, refreshed
 from heldout.fitting import Fitted, Rows, fit, score, too_large, with_beside
 from heldout.folder import FORMAT, LEDGER, PARTS, RECORD, REPORT, StudyFolder
 from heldout.gallery import gallery
-from heldout.ledger import Ledger
+from heldout.ledger import Fingerprint, Ledger
 from heldout.model import Model
 from heldout.panel import LEARNERS
 from heldout.problem import Problem, Trivial
@@ -40,6 +41,7 @@ from heldout.split import SHARES, Split, require_rows, train_validation_test_spl
 from heldout.views import FindingList, Leaderboard
 
 THRESHOLD, NOISE = 2.0, 0.25  # of Thresholdout, in standard errors of a score
+MOST_KEPT = 2**28  # bytes of encoded rows that stay in memory between a fit and a diagnosis
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
@@ -159,6 +161,7 @@ class Study:
         self._tried: list[Comparison] = []
         self._guard: Thresholdout | None = None
         self._looks = 0  # fits scored on validation that the ledger has not counted yet
+        self._kept: tuple[Encoder, Rows, Rows] | None = None
         self._seen: Seen | None = None
         self._final: Final | None = None
 
@@ -190,7 +193,9 @@ class Study:
                 self._conclude(time.perf_counter() - started)
         return self
 
-    def diagnose(self, *, quick: bool = False, tune: int = 0, progress: Progress | None = None) -> Study:
+    def diagnose(
+        self, *, quick: bool = False, learn: bool | None = None, tune: int = 0, progress: Progress | None = None
+    ) -> Study:
         """Fit siblings of each learner, simpler and richer ones, and compare them on validation: remedies, tried.
 
         The verdicts (H102) are given anew, a table says what was tried (H103), and the best sibling of a learner joins
@@ -200,8 +205,11 @@ class Study:
         Parameters
         ----------
         quick : bool, default False
-            Only the most telling sibling of each learner. The error rate is that of the whole diagnosis, and what it
-            claims the whole one claims too.
+            Only the most telling sibling of each learner, and nothing of what was learned; the findings say so. The
+            error rate is that of the whole diagnosis, and what it claims the whole one claims too.
+        learn : bool, optional
+            Find out what the chosen learner relies on (permutation importance, partial dependence) and where it fails
+            (scores by slices). Default: unless `quick`.
         tune : int, not negative, default 0
             How many settings of each learner to search over besides (`heldout.Search`, by cross-validation on train).
             Whether that makes it better, or worse, is tested with the siblings (H105). 0: none.
@@ -222,7 +230,8 @@ class Study:
             encoder, train, validation = self._rows()
             learners = self._scored_learners(train, validation)
             chosen = plan(learners, len(train.y), self.problem, quick=quick, tune=tune)
-            self._record["diagnosis"] = {"quick": quick, "tune": tune, "planned": chosen.questions}
+            learn = not quick if learn is None else learn
+            self._record["diagnosis"] = {"quick": quick, "learn": learn, "tune": tune, "planned": chosen.questions}
             results: list[Attempt] = []
             finished = False
             try:
@@ -233,14 +242,14 @@ class Study:
                         continue
                     results += attempt(trial, self.problem, train, validation)
                     self._looks += results[-1][1].status == "fitted"
-                tell("What it learned", len(chosen.trials), len(chosen.trials) + 1)
+                tell("What it learned" if learn else "Findings", len(chosen.trials), len(chosen.trials) + 1)
                 finished = True
             finally:
                 self._tried = [comparison for comparison, _ in results]
                 if self._record["final"] is None:
-                    self._record["reproduce"] |= record.diagnosed(self._record["reproduce"], quick, tune)
+                    self._record["reproduce"] |= record.diagnosed(self._record["reproduce"], quick, learn, tune)
                     self._adopt([sibling for _, sibling in results], encoder, validation)
-                self._conclude(time.perf_counter() - started, learn=finished)
+                self._conclude(time.perf_counter() - started, learn=finished and learn)
         return self
 
     def open_test(self, *, again: bool = False) -> Final:
@@ -509,6 +518,12 @@ class Study:
             self._write_model(sibling)
 
     def _rows(self) -> tuple[Encoder, Rows, Rows]:
+        """The encoder and the rows of train and validation, encoded once."""
+        if self._kept is None:
+            self._kept = self._encoded()
+        return self._kept
+
+    def _encoded(self) -> tuple[Encoder, Rows, Rows]:
         made, problem = self._prepared(), self.problem
         encoder = Encoder(returning=problem.windows is not None).fit(made.train.table.select(problem.features))
         validation = Rows.of(made.validation, problem, encoder, made.seed + 1)
@@ -536,7 +551,7 @@ class Study:
         trivial = Trivial(says(baseline.estimator, self.problem), baseline.name, baseline.scored[1].value)
         made["problem"] = self.problem.with_trivial(trivial).to_json()
         with_scores = [item for item in scored if item.train is not None]
-        judging = Rows.of(self._prepared().validation, self.problem, None, self._prepared().seed + 1)
+        judging = replace(self._rows()[2], guard=None)
         known = certainty(with_scores, self.problem, judging)
         made["looks"] = self._counted()
         made["leaderboard"] = record.leaderboard(scored, self.problem, known.choice)
@@ -546,7 +561,6 @@ class Study:
         except KeyboardInterrupt as stop:  # what was tried is kept
             interrupted = stop
         made["findings"] = [item.to_json() for item in findings(self._evidence(scored, known))]
-        self._seen = None
         if "diagnosis" in made:
             made["diagnosis"]["tried"] = [item.to_json() for item in self._tried]
         self._make_sure(chosen, known)
@@ -563,6 +577,8 @@ class Study:
                 self.problem, chosen, self._prepared().validation.table, judging.y, self._bags()
             )
         made["reproduce"] = {**made["reproduce"], "seconds": made["reproduce"]["seconds"] + seconds}
+        if self.problem.image is None and sum(rows.X.nbytes for rows in self._rows()[1:]) > MOST_KEPT:
+            self._kept = self._seen = None  # they are encoded again when they are needed
         self._write_record()
         if interrupted is not None:
             raise interrupted
@@ -571,10 +587,8 @@ class Study:
         """What the chosen learner learned; of another than before, it is no longer true."""
         if self._record.get("learned", {}).get("learner", chosen.name) != chosen.name:
             del self._record["learned"]
-        if learn and self.problem.form in ("table", "images"):
-            says, table = self._model(chosen.name).says, self._prepared().validation.table
-            units, seed = judging.sample.cluster, self._prepared().seed
-            self._record["learned"] = learned(says, table, self.problem, chosen, judging.y, units, seed)
+        if learn:
+            self._record["learned"] = learned(self._model(chosen.name), judging, chosen, self._prepared().seed)
 
     def _bags(self) -> Any:
         """The fitted bag of words, where there is one."""
@@ -595,7 +609,7 @@ class Study:
         before = self._record.get("looks", {"here": 0, "all": 0})
         made = dict(before)
         if self._looks:
-            mark, ledger = self._prepared().validation.fingerprint(self.problem.target), Ledger(self.ledger)
+            mark, ledger = self._mark, Ledger(self.ledger)
             body = {"name": self._record["name"], "fits": self._looks, "fingerprint": mark.to_json()}
             ledger.append("looked", self.id, body)
             made |= {"here": before["here"] + self._looks, "all": ledger.looks(mark)}
@@ -604,6 +618,11 @@ class Study:
             self._record["thresholdout"] = self._guard.to_json()
             made["thresholdout"] = {k: v for k, v in self._record["thresholdout"].items() if k != "answers"}
         return made
+
+    @cached_property
+    def _mark(self) -> Fingerprint:
+        """By what the ledger knows the validation rows."""
+        return self._prepared().validation.fingerprint(self.problem.target)
 
     def _evidence(self, scored: Sequence[Fitted], known: Certainty) -> Evidence:
         baseline = next(item for item in scored if item.baseline)
@@ -615,6 +634,7 @@ class Study:
             columns,
             tuple(self._tried),
             planned=self._record.get("diagnosis", {}).get("planned", 0),
+            quick=self._record.get("diagnosis", {}).get("quick", False),
             sealed=self._record["final"] is None,
             certainty=known,
             looks=self._record["looks"],

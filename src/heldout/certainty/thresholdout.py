@@ -115,7 +115,7 @@ def guarded(train: Replicates, held_out: Replicates, guard: Thresholdout) -> Rep
 
     Its uncertainty is that of the score and of the answer: the noise, or the threshold where the answer is train's.
     """
-    se = float(held_out.draws.std()) if held_out.draws.size else 0.0
+    se = held_out.se
     if se == 0.0:
         return held_out
     answer = guard.ask(train.value / se, held_out.value / se)

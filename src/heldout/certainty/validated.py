@@ -109,4 +109,4 @@ def _with_calibration(known: Certainty, probability: Array, rows: Rows, fold: Ar
 def _share(covered: Array, rows: Rows) -> Score:
     """The share of covered rows with its interval: that of an accuracy."""
     truth, said = np.ones(len(covered), np.int64), Prediction(label=covered.astype(np.int64))
-    return replicate(CRITERIA["accuracy"], truth, said, rows.sample, rows.draws).score()
+    return replicate(CRITERIA["accuracy"], truth, said, rows.sample).score()

@@ -107,6 +107,14 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """The names of the matrix's columns."""
         return _pixel_names(self.image_shape_) if self.image_shape_ else self._names
 
+    @property
+    def places(self) -> dict[str, list[int]]:
+        """Where in the matrix each column of the table stands; a column that says nothing stands nowhere."""
+        owners = [*self.series_.names * self.series_.steps] if self.series_ else []
+        owners += [*self.numbers_.names, *self.numbers_.indicated] if self.numbers_ else []
+        owners += [block.name for block in self.blocks_ for _ in block.features]
+        return {name: [at for at, owner in enumerate(owners) if owner == name] for name in self.columns_}
+
     def transform(self, table: Table) -> Array:
         """The rows as a matrix of shape (n, `n_features_out_`), float64; images in the type of their pixels."""
         if table.pixels is not None:

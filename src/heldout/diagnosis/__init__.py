@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from heldout.diagnosis.base import Check, Evidence, Finding, NotApplicable, Suspicion
 from heldout.diagnosis.care import SmallValidation, TwinRows, Warned
 from heldout.diagnosis.certain import Calibrated, Chosen, Covered, Looks
@@ -42,10 +44,16 @@ def findings(evidence: Evidence) -> list[Finding]:
     The suspicions among them are judged together by Holm's procedure: the chance that any of them is said falsely is at
     most 5%. (The comparisons of learners are a family of their own: `comparison.py`.)
     """
-    found = [item for check in CHECKS for item in check().examine(evidence)]
+    found = [item for check in CHECKS for item in _examined(check(), evidence)]
     adjusted = iter(holm([item.p for item in found if isinstance(item, Suspicion)]))
     told = [_told(item, next(adjusted)) if isinstance(item, Suspicion) else item for item in found]
     return [item for item in told if isinstance(item, Finding)]
+
+
+def _examined(check: Check, evidence: Evidence) -> Iterable[Finding | Suspicion | NotApplicable]:
+    if check.of_rows_alone and evidence.seen is not None:
+        return evidence.seen.once(lambda: tuple(check.examine(evidence)), check.code)
+    return check.examine(evidence)
 
 
 def _told(suspicion: Suspicion, p: float) -> Finding | None:

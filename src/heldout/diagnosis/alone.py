@@ -14,6 +14,7 @@ from heldout.candidates import candidates, require_estimator
 from heldout.diagnosis import findings, given
 from heldout.diagnosis.base import Evidence, Finding
 from heldout.diagnosis.comparison import WORSE, Comparison, judged
+from heldout.diagnosis.leaks.parts import NotLookedAt
 from heldout.diagnosis.leaks.seen import Seen
 from heldout.diagnosis.remedies import Attempt, Trial, attempt, best_remedies, plan
 from heldout.errors import InputError, WorkError
@@ -65,7 +66,8 @@ class Diagnosis(Printed):
         for code in ("H102", "H101", "H103", "H105"):
             title += wrap(said[code].message, WIDTH) if code in said else []
         for item in self.findings:
-            title += wrap(str(item), WIDTH) if item.code.startswith("H5") and item.severity != "info" else []
+            shown = item.code == NotLookedAt.code or (item.code.startswith("H5") and item.severity != "info")
+            title += wrap(str(item), WIDTH) if shown else []
         header = ["sibling", f"{self.criterion} on validation", "better by", "95% interval", "p", "fit"]
         notes = wrap("Better by: than the estimator, row by row. p is adjusted for all comparisons together.", WIDTH)
         notes += ["Interrupted: not all siblings were tried."] if self.interrupted else []
@@ -124,7 +126,7 @@ def diagnose(
         How many settings to search over, by `heldout.Search` on the rows to train. Whether that is better or worse than
         the estimator as it is, is tested with all siblings together (H105). 0: none.
     seed : int, not negative, default 0
-        Of the split and of the bootstrap.
+        Of the split, and of what is drawn.
     verbose : bool, default False
         Show what is being fitted, and the time left, on stderr.
 
@@ -163,7 +165,8 @@ def diagnose(
     tried = tuple(judged([item for item, _ in results], chosen.questions))
     best = best_remedies(tried).get(learner.name)
     made = tuple(item for item, _ in results)
-    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions, seen=seen)))
+    rows = {"unseen": seen} if isinstance(seen, str) else {"seen": seen}
+    found = tuple(findings(Evidence(problem, (baseline, learner), tried=made, planned=chosen.questions, **rows)))
     return Diagnosis(
         next(item.evidence["verdict"] for item in found if item.code == "H102"),
         found,
@@ -194,7 +197,7 @@ def _try(
 def _rows(
     parts: Sequence[given.Part], problem: Problem, groups: ArrayLike | None, seed: int
 ) -> tuple[Rows, Rows, tuple[Places, ...]]:
-    """Train and validation, with draws of whole units; and where their rows stood, if all came together."""
+    """Train and validation, in whole units; and where their rows stood, if all came together."""
     from sklearn.utils import _safe_indexing
 
     coded = [given.coded(target, problem) for _, target in parts]
@@ -213,7 +216,7 @@ def _rows(
         if len(y) < LEAST_ROWS:
             raise InputError(f"There are {len(y)} rows to {name}; a diagnosis needs at least {LEAST_ROWS}.")
     samples = [Sample.of(units, seed + turn) for turn, (_, _, units) in enumerate(made)]
-    train, held_out = (Rows(None, None, X, y, s, s.cluster_draws()) for (X, y, _), s in zip(made, samples, strict=True))
+    train, held_out = (Rows(None, None, X, y, s) for (X, y, _), s in zip(made, samples, strict=True))
     if problem.classes is not None and len(np.unique(train.y)) < len(problem.classes):
         raise InputError("A class is missing from the rows to train: give more rows of it, or another split.")
     return train, held_out, where

@@ -76,9 +76,10 @@ class Evidence:
     """All that a check may look at: the problem, the fitted learners with their replicates, notes of the split.
 
     `columns` names those of the matrix that the learners were fitted to. `tried` are siblings that were fitted for the
-    purpose, of `planned` that there are. The best may join the learners while the test set is `sealed`. `certainty` is
-    what the validation rows say of the choice, `looks` how many fits were scored on them, `learned` what the chosen
-    learner relies on and where it fails. `seen` are the rows of train and validation, for the checks of leaks.
+    purpose, of `planned` that there are; one of each learner where the diagnosis was `quick`. The best may join the
+    learners while the test set is `sealed`. `certainty` is what the validation rows say of the choice, `looks` how many
+    fits were scored on them, `learned` what the chosen learner relies on and where it fails. `seen` are the rows of
+    train and validation, for the checks of leaks; where they cannot be looked at `unseen` says why.
     """
 
     problem: Problem
@@ -87,10 +88,12 @@ class Evidence:
     columns: tuple[str, ...] = ()
     tried: tuple[Comparison, ...] = ()
     planned: int = 0
+    quick: bool = False
     sealed: bool = True
     certainty: Certainty | None = None
     looks: Mapping[str, Any] | None = None
     seen: Seen | None = None
+    unseen: str = ""
     learned: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -130,6 +133,7 @@ class Check(ABC):
 
     code: ClassVar[str]
     title: ClassVar[str]
+    of_rows_alone: ClassVar[bool] = False  # it looks at the problem and its rows, and at no learner
 
     @abstractmethod
     def examine(self, evidence: Evidence) -> Iterator[Finding | Suspicion | NotApplicable]:

@@ -73,7 +73,7 @@ def _telling(trials: Sequence[Trial]) -> list[Trial]:
     if not trials:
         return []
     train, validation = trials[0].learner.scored
-    wanted = "simpler" if validation.loss_minus(train, paired=False).low > 0 else "richer"
+    wanted = "simpler" if validation.loss_minus(train).low > 0 else "richer"
     return [trial for trial in trials if trial.variant.relation == wanted][:1]
 
 
@@ -90,7 +90,7 @@ def attempt(trial: Trial, problem: Problem, train: Rows, validation: Rows) -> li
     candidate = Candidate(name, title, variant.estimator, raw=learner.raw, ours=learner.ours)
     if why := too_large(candidate, train) if train.part is not None else "":
         return [not_tried(trial, why)]
-    sibling = replace(fit(candidate, problem, train, validation), remedy_of=learner.name)
+    sibling = replace(fit(candidate, problem, train, validation, variant.ready), remedy_of=learner.name)
     if sibling.status != "fitted":
         return [not_tried(trial, sibling.error)]
     kinds: tuple[str, ...] = (variant.relation,)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeGuard
 
 from heldout.panel import LEARNERS
@@ -19,6 +20,7 @@ Change = tuple[str, str, Settings]  # relation, remedy in words, parameters
 Knob = Callable[[Any, Settings, int], Iterator[Change]]  # of a fitted part, its parameters, and the training rows
 BY_TRAIN = "simpler or richer"  # many trees say less than one grown to the end, and more than one of few leaves
 NETWORK = "batch_size"  # what networks have among their parameters, and no other learner
+SMALL_NODES = "min_samples_split"
 LEAST_EPOCHS = 8
 MOST_COLUMNS = 20  # squares and products of more are too many
 
@@ -27,13 +29,15 @@ MOST_COLUMNS = 20  # squares and products of more are too many
 class Variant:
     """A sibling that is not fitted yet: what was done, what changed by it, and whether it is "simpler" or "richer".
 
-    `BY_TRAIN`: how closely it follows the training rows will tell.
+    `BY_TRAIN`: how closely it follows the training rows will tell. `ready` gives the fitted sibling where it can be had
+    from the learner itself.
     """
 
     remedy: str
     change: str
     relation: str
     estimator: Any
+    ready: Callable[[], Any] | None = None
 
 
 def variants(fitted: Any, n_rows: int, present: Collection[str] = ()) -> list[Variant]:
@@ -69,7 +73,9 @@ def variants(fitted: Any, n_rows: int, present: Collection[str] = ()) -> list[Va
             for relation, remedy, settings in knob(part, given, n_rows):
                 changed = clone(fitted).set_params(**{f"{prefix}{name}": value for name, value in settings.items()})
                 listed = ", ".join(f"{k} {_text(v)} instead of {_text(given[k])}" for k, v in settings.items())
-                found.append(Variant(remedy, f"{remedy} ({listed})", relation, changed))
+                free = not prefix and set(settings) == {SMALL_NODES} and getattr(part, "can_be_cut_back", False)
+                ready = partial(part.cut_back, **settings) if free else None
+                found.append(Variant(remedy, f"{remedy} ({listed})", relation, changed, ready))
     for relation, remedy, name, settings in _replacements(fitted):
         if name not in present:
             replaced = LEARNERS[name].load()(**settings)
@@ -139,13 +145,18 @@ def _neighbours(part: Any, given: Settings, n: int) -> Iterator[Change]:
 
 def _tree(part: Any, given: Settings, n: int) -> Iterator[Change]:
     """Trees and forests, by their leaves and depth."""
-    leaf, depth = given.get("min_samples_leaf"), given.get("max_depth")
+    leaf, depth, node = given.get("min_samples_leaf"), given.get("max_depth"), given.get(SMALL_NODES)
     if "learning_rate" in given or not is_whole(leaf):
         return
-    for turn, factor in enumerate((20, 5)):
+    forest = "n_estimators" in given
+    if forest and is_whole(node):
+        for factor in (20, 5):
+            if node * factor <= n // 2:
+                yield "simpler", "cutting back small nodes", {SMALL_NODES: node * factor}
+    for turn, factor in enumerate((20,) if forest else (20, 5)):
         if leaf * factor <= n // 2:
             yield "simpler", "larger leaves", {"min_samples_leaf": leaf * factor}
-        if turn == 0 and "n_estimators" not in given and given.get("prune", "") is None:
+        if turn == 0 and not forest and given.get("prune", "") is None:
             yield "simpler", "pruning", {"prune": "cv"}
     if is_whole(depth):
         if depth > 1:

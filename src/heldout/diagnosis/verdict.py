@@ -95,8 +95,9 @@ def _gain(item: Comparison) -> float:
 def _gap(fitted: Fitted, baseline: Fitted) -> tuple[Score, float | None]:
     """Validation minus train loss, and its share of the gain over the trivial answer that train promises."""
     train, validation = fitted.scored
-    gap = validation.loss_minus(train, paired=False)
-    promised = baseline.scored[0].loss_minus(train, paired=True).value
+    gap = validation.loss_minus(train)
+    loss = train.criterion.loss
+    promised = loss(baseline.scored[0].value) - loss(train.value)
     return gap, gap.value / promised if promised > 0 else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -48,6 +49,7 @@ from heldout.trees.grove import Grove
 from heldout.trees.members import Members
 from heldout.trees.nodes import Tree
 from heldout.trees.out_of_bag import CHECKS, OutOfBag, Residuals, Settling, no_checks
+from heldout.trees.prune import without_branches
 
 if TYPE_CHECKING:
     from heldout.ensemble.diversity import NumberDiversity, VoteDiversity
@@ -248,6 +250,47 @@ class _Forest(TreeBase):
     def _mean(self, X: Any) -> Array:
         check_is_fitted(self)
         return self._grove.mean(rows_of(self, X))
+
+    @property
+    def can_be_cut_back(self) -> bool:
+        """`cut_back` gives what growing anew would: nothing was kept that depends on how deep the trees are."""
+        kept = self.oob_score or self._by_itself or getattr(self, "leaf_members", False)
+        return hasattr(self, "_grove") and not kept and self.max_leaf_nodes is None
+
+    def cut_back(self, min_samples_split: int) -> Any:
+        """The forest that is left where nodes of fewer rows are leaves: one grown so, without growing it.
+
+        A node's cut is drawn and chosen by its own rows, whatever becomes of its children, so the trees follow the law
+        of those that `fit` grows with this `min_samples_split`; only the draws of columns are others.
+
+        Parameters
+        ----------
+        min_samples_split : int from 2 up, rows of a node that is still cut
+
+        Raises
+        ------
+        InputError : the forest keeps out-of-bag scores or the rows of its leaves, has been left to find its number of
+            trees, or was grown best node first.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> forest = RandomForestRegressor(n_estimators=10).fit(X, X[:, 0])
+        >>> smaller = forest.cut_back(40)
+        >>> smaller.min_samples_split, smaller.estimators_[0].n_leaves < forest.estimators_[0].n_leaves / 4
+        (40, True)
+        """
+        check_is_fitted(self)
+        if not self.can_be_cut_back:
+            raise InputError(
+                "This forest cannot be cut back: oob_score, leaf_members, n_estimators='auto' and max_leaf_nodes "
+                "depend on how deep its trees are. Fit it anew."
+            )
+        smaller = copy(self)
+        smaller.min_samples_split = int(min_samples_split)
+        smaller._check_parameters()
+        smaller._stand([without_branches(tree, tree.count < smaller.min_samples_split) for tree in self.estimators_])
+        return smaller
 
     @property
     def feature_importances_(self) -> Array:

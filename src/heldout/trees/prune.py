@@ -70,12 +70,7 @@ def pruned(tree: Tree, alpha: float) -> Tree:
 
 def without_branches(tree: Tree, cut: Array) -> Tree:
     """The tree whose nodes marked by `cut` (m,) are leaves."""
-    kept = np.zeros(tree.n_nodes, dtype=bool)
-    kept[0] = True
-    inner = (tree.feature != LEAF) & ~cut
-    for node in np.flatnonzero(inner).tolist():  # parents stand before their children
-        if kept[node]:
-            kept[tree.left[node]] = kept[tree.left[node] + 1] = True
+    kept = _reached(tree.left, (tree.feature != LEAF) & ~cut)
     place = np.cumsum(kept) - 1
     leaf = (tree.feature == LEAF) | cut
     changed = {
@@ -88,6 +83,17 @@ def without_branches(tree: Tree, cut: Array) -> Tree:
     changed["categories"] = np.where(by_set, np.cumsum(by_set) - 1, -1).astype(np.int32)
     values = {name: changed.get(name, of)[kept] for name, of in vars(tree).items() if name != "sets"}
     return replace(tree, **values, sets=tree.sets[tree.categories[by_set]])
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _reached(left: Array, inner: Array) -> Array:
+    """Which nodes (m,) a walk may come to that goes on from `inner` nodes alone."""
+    kept = np.zeros(len(left), dtype=np.bool_)
+    kept[0] = True
+    for node in range(len(left)):  # parents stand before their children
+        if kept[node] and inner[node]:
+            kept[left[node]] = kept[left[node] + 1] = True
+    return kept
 
 
 def _risk(tree: Tree) -> Array:

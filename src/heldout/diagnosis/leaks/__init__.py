@@ -7,11 +7,12 @@ from heldout.diagnosis.leaks.columns import ColumnAlone, HiddenTarget
 from heldout.diagnosis.leaks.copies import CopiedRows
 from heldout.diagnosis.leaks.labels import LabelSuspects
 from heldout.diagnosis.leaks.order import GroupOverlap, RowOrder, TimeTravel
-from heldout.diagnosis.leaks.parts import Drift, MissingClass
+from heldout.diagnosis.leaks.parts import Drift, MissingClass, NotLookedAt
 from heldout.diagnosis.leaks.preparation import Prepared
 from heldout.diagnosis.leaks.selection import Selected
 
 LEAKS: tuple[type[Check], ...] = (
+    NotLookedAt,
     CopiedRows,
     ColumnAlone,
     RowOrder,

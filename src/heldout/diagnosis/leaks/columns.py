@@ -35,6 +35,7 @@ class ColumnAlone(Check):
 
     code = "H502"
     title = "One column predicts the target"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         seen = evidence.seen
@@ -123,6 +124,7 @@ class HiddenTarget(Check):
 
     code = "H507"
     title = "Columns make up the target"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         seen = evidence.seen

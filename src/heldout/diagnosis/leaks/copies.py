@@ -59,7 +59,8 @@ class CopiedRows(Check):
         if seen is None or not evidence.fitted:
             yield NotApplicable(self.code, "there are no rows to compare, or no learner has a score")
             return
-        for kind, pairs in (("exact", exact_twins(seen)), ("near", near_twins(seen))):
+        for kind, find in (("exact", exact_twins), ("near", near_twins)):
+            pairs = seen.once(partial(find, seen), self.code, kind)
             if pairs is not None and len(pairs.rows) >= LEAST_TWINS and pairs.share >= MATERIAL:
                 agree, p = agreement(pairs, seen, evidence.problem.classes is not None)
                 yield Suspicion(p, partial(self._finding, kind, pairs, agree, seen, evidence))
@@ -177,4 +178,4 @@ def with_and_without(learner: Fitted, rows: Ints, seen: Seen, evidence: Evidence
     given = (prediction.value, prediction.label, prediction.probability)
     kept = Prediction(*(None if item is None else item[left] for item in given))
     sample = Sample.of(validation.sample.cluster[left], validation.sample.seed)
-    return whole, replicate(evidence.problem.criterion, y, kept, sample, sample.cluster_draws()).score()
+    return whole, replicate(evidence.problem.criterion, y, kept, sample).score()

@@ -35,6 +35,7 @@ class RowOrder(Check):
 
     code = "H503"
     title = "A column follows the order of the rows"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Suspicion | NotApplicable]:
         seen = evidence.seen
@@ -86,6 +87,7 @@ class TimeTravel(Check):
 
     code = "H504"
     title = "Validation is no later than train"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | Suspicion | NotApplicable]:
         seen, problem = evidence.seen, evidence.problem
@@ -159,6 +161,7 @@ class GroupOverlap(Check):
 
     code = "H505"
     title = "Groups on both sides"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | Suspicion | NotApplicable]:
         seen, problem = evidence.seen, evidence.problem

@@ -1,4 +1,4 @@
-"""H508, H510: a class that a part lacks, and a drift between train and validation."""
+"""H500, H508, H510: rows that cannot be looked at, a class that a part lacks, a drift between the parts."""
 
 from __future__ import annotations
 
@@ -23,11 +23,29 @@ LEAF = 5
 SHOWN = 3  # columns that drift most
 
 
+class NotLookedAt(Check):
+    """Rows that the checks of leaks cannot be asked of: that nothing is found in them says nothing."""
+
+    code = "H500"
+    title = "Not looked at for leaks"
+
+    def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
+        if not evidence.unseen:
+            yield NotApplicable(self.code, "the rows were looked at")
+            return
+        message = (
+            f"No column and no row was looked at for leaks: {evidence.unseen}. Twins, columns that know the target, "
+            "the order of the rows and drift are not excluded; hand over the columns that matter, as a table."
+        )
+        yield Finding(self.code, self.title, "info", message, evidence={"why": evidence.unseen})
+
+
 class MissingClass(Check):
     """A class without a row in validation: no score says how well it is told apart."""
 
     code = "H508"
     title = "A class is missing from validation"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Finding | NotApplicable]:
         seen, classes = evidence.seen, evidence.problem.classes
@@ -56,6 +74,7 @@ class Drift(Check):
 
     code = "H510"
     title = "Validation differs from train"
+    of_rows_alone = True
 
     def examine(self, evidence: Evidence) -> Iterator[Suspicion | NotApplicable]:
         seen = evidence.seen

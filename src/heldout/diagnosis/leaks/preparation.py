@@ -41,8 +41,13 @@ class Prepared(Check):
             for step, seen_rows in frozen_steps(learner.estimator):
                 yield self._frozen(step, seen_rows, learner.name, evidence)
         seen = evidence.seen
-        columns = [] if seen is None or not seen.is_table else _measured(seen)
-        if seen is None or not columns:
+        if seen is not None:
+            yield from seen.once(lambda: tuple(self._of_rows(seen, evidence)), self.code)
+
+    def _of_rows(self, seen: Seen, evidence: Evidence) -> Iterator[Finding | Suspicion | NotApplicable]:
+        """What the rows say, whatever was fitted to them."""
+        columns = _measured(seen) if seen.is_table else []
+        if not columns:
             yield NotApplicable(self.code, "there are no columns of measurements")
             return
         for how, names in (

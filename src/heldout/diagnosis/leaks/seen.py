@@ -6,10 +6,10 @@ The sealed test rows are no part of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,7 @@ from heldout.words import joined
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
+T = TypeVar("T")
 MOST_ROWS = 20_000  # that the columns are looked at in
 MOST_COLUMNS = 2_000  # of rows without a study: each is read and encoded
 
@@ -51,6 +52,14 @@ class Seen:
     rows: tuple[Rows, Rows]
     given: bool
     chosen_from: tuple[Array, Array] | None = None
+    _known: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, find: Callable[[], T], *key: Hashable) -> T:
+        """What `find` finds in these rows alone, whatever is fitted to them: looked for once."""
+        if key not in self._known:
+            self._known[key] = find()
+        found: T = self._known[key]
+        return found
 
     @classmethod
     def of_study(cls, rows: tuple[Rows, Rows], problem: Problem, *, given: bool) -> Seen:
@@ -67,8 +76,8 @@ class Seen:
     @classmethod
     def of_rows(
         cls, rows: tuple[Rows, Rows], *, given: bool, chosen_from: tuple[Array, Array] | None = None
-    ) -> Seen | None:
-        """Rows as people hand them over; None where they are no table, or one of more than MOST_COLUMNS columns.
+    ) -> Seen | str:
+        """Rows as people hand them over; or why they cannot be looked at: no table, or more than MOST_COLUMNS columns.
 
         Raises InputError where that leaves nothing to ask of `chosen_from`.
         """
@@ -78,14 +87,17 @@ class Seen:
                 raise InputError(
                     f"With chosen_from, X is a table of {MOST_COLUMNS:,} columns or fewer; it has the shape {shape}."
                 )
-            return None
+            shown = (
+                f"{shape[1]:,} columns, and {MOST_COLUMNS:,} are the most" if len(shape) == 2 else f"the shape {shape}"
+            )
+            return f"X has {shown}"
         try:
             train = read(rows[0].X)
             validation, _ = conform(rows[1].X, train.columns)
-        except InputError:
+        except InputError as error:
             if chosen_from is not None:
                 raise
-            return None
+            return f"X cannot be read as a table ({str(error).rstrip('.')})"
         return cls((train, validation), tuple(train.names), rows, given, chosen_from)
 
     @property
