@@ -60,8 +60,8 @@ class MultiHeadAttention(SequenceLayer):
     dropout : float, 0 or more and below 1, default 0.0
         Of softmax's weights: in training each is set to 0 with this probability, and what stays is scaled up.
 
-    Padding (a mask) is not looked at. More than 512 keys are looked at in blocks of 512, with the same result, so that
-    memory grows with the length and not with its square; where weights are dropped, it grows with the square.
+    Padding (a mask) is not looked at. More than 512 keys are looked at in blocks, with the same result, so that memory
+    grows with the length and not with its square; not so where weights are dropped.
 
     Weights: `query`, `key`, `value`, `output`, each with `weights` (C, C) and `bias` (C,). They begin as Xavier's.
 

@@ -22,13 +22,8 @@ from numba import njit
 
 from heldout.neural.native.functions import sigmoid
 from heldout.neural.native.handler import (
-    ADDRESSES,
-    DONE,
     address_of,
-    begin,
-    end,
     load_word,
-    next_part,
     numbers,
     numbers_at,
     register,
@@ -44,7 +39,6 @@ from heldout.neural.native.tiles import (
     in_wide_registers,
     tall_wide,
     up,
-    wait_for,
 )
 
 Array: TypeAlias = jax.Array
@@ -57,9 +51,9 @@ GROUP = 384  # rows, at least, whose part of the gradient by the weights is summ
 MOST_GROUPS = 16
 APART = 16  # numbers between rows that lie side by side, so that they do not fall into the same places of the cache
 
-# The form, the first operand: parts; threads there is room for; rows; numbers of a row of x, and of y; what comes
-# before; groups of rows; ε of layer norm, a single-precision number.
-PARTS, ROOM, ROWS, INPUTS, OUTPUTS, BEFORE, GROUPS, EPSILON = range(8)
+# The form, the first operand: parts; threads there is room for; with which parts the second and the third phase begin;
+# rows; numbers of a row of x, and of y; what comes before; groups of rows; ε of layer norm, a single-precision number.
+PARTS, ROOM, SECOND, THIRD, ROWS, INPUTS, OUTPUTS, BEFORE, GROUPS, EPSILON = range(10)
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 TWICE_SLOPE, CUBIC = np.float32(2.0 * np.sqrt(2.0 / np.pi)), np.float32(0.044715)
 
@@ -71,7 +65,7 @@ def forward(
     register(heldout_affine=_serve_forward, heldout_affine_back=_serve_backward)
     (n, p), m = x.shape, weights.shape[1]
     panels, blocks = -(-m // WIDE), -(-n // BLOCK)
-    form = _form(panels + blocks, blocks, n, p, m, before, 1, epsilon)
+    form = form_of((panels, blocks, 0), n, p, m, before, 1, epsilon)
     y, _, _ = jax.ffi.ffi_call(
         "heldout_affine",
         (numbers(n, m), numbers(panels, p, WIDE), numbers(form[ROOM], _room(p))),
@@ -88,7 +82,7 @@ def backward(
     (n, p), m = x.shape, weights.shape[1]
     groups = groups_of(n)
     turned, panels = -(-p // WIDE), -(-m // WIDE)
-    form = _form(turned + groups + panels, max(groups, 1), n, p, m, before, groups, epsilon)
+    form = form_of((turned, groups, panels), n, p, m, before, groups, epsilon)
     across = up(m, WIDE)
     by_x, by_weights, sums, _, _, _ = jax.ffi.ffi_call(
         "heldout_affine_back",
@@ -110,11 +104,12 @@ def groups_of(n: int) -> int:
     return min(MOST_GROUPS, 1 << max(n // GROUP, 1).bit_length() - 1)
 
 
-def _form(
-    parts: int, most: int, n: int, p: int, m: int, before: int, groups: int, epsilon: float
-) -> np.ndarray[Any, Any]:
-    room = min(os.cpu_count() or 1, most)
-    return np.array([parts, room, n, p, m, before, groups, np.float32(epsilon).view(np.int32)], np.int32)
+def form_of(phases: tuple[int, int, int], *others: Any) -> np.ndarray[Any, Any]:
+    """The form of a task with so many parts in its phases; the last of the others is a single-precision number."""
+    first, second, third = phases
+    *whole, epsilon = others
+    parts, room = first + second + third, min(os.cpu_count() or 1, second)
+    return np.array([parts, room, first, first + second, *whole, np.float32(epsilon).view(np.int32)], np.int32)
 
 
 def _room(p: int) -> int:
@@ -313,7 +308,7 @@ def add_up(partial: Numbers, size: int, groups: int, out: Numbers) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _pack_part(panel: int, addresses: int) -> None:
+def _pack_part(panel: int, thread: int, addresses: int) -> None:
     """A panel of W. Operands: form, x, W, b, scale, shift; results: y, panels, room."""
     form = load_word(addresses)
     p, m = whole_at(form, INPUTS), whole_at(form, OUTPUTS)
@@ -350,7 +345,7 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _turn_part(panel: int, addresses: int) -> None:
+def _turn_part(panel: int, thread: int, addresses: int) -> None:
     """A panel of Wᵀ. Operands: form, x, W, scale, shift, δ; results: by x, by W, sums, panels of Wᵀ, groups, room."""
     form = load_word(addresses)
     p, m = whole_at(form, INPUTS), whole_at(form, OUTPUTS)
@@ -416,7 +411,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _together_part(panel: int, addresses: int) -> None:
+def _together_part(panel: int, thread: int, addresses: int) -> None:
     """The groups' sums, of WIDE columns of W; the first part also those of the norm."""
     form = load_word(addresses)
     p, m, groups = whole_at(form, INPUTS), whole_at(form, OUTPUTS), whole_at(form, GROUPS)
@@ -432,40 +427,10 @@ def _together_part(panel: int, addresses: int) -> None:
         add_up(partial[tall * across + across :], size, groups, sums[m:][: 2 * p])
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _forward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part, panels = next_part(shared, False), compiled_up(whole_at(load_word(shared + ADDRESSES), OUTPUTS), WIDE) // WIDE
-    while part >= 0:
-        if part < panels:
-            _pack_part(part, shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, panels)
-            _forward_part(part - panels, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _backward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    form = load_word(shared + ADDRESSES)
-    panels, groups = compiled_up(whole_at(form, INPUTS), WIDE) // WIDE, whole_at(form, GROUPS)
-    part = next_part(shared, False)
-    while part >= 0:
-        if part < panels:
-            _turn_part(part, shared + ADDRESSES)
-        elif part < panels + groups:
-            wait_for(shared + DONE, panels)
-            _group_part(part - panels, thread, shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, panels + groups)
-            _together_part(part - panels - groups, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-_address_of_forward, _address_of_backward = address_of(_forward_task), address_of(_backward_task)
+_address_of_forward, _address_of_backward = (
+    address_of(_pack_part, _forward_part),
+    address_of(_turn_part, _group_part, _together_part),
+)
 
 
 def _serve_forward(frame: int) -> int:

@@ -21,12 +21,8 @@ from numba.extending import intrinsic
 
 from heldout.neural.native.functions import exp
 from heldout.neural.native.handler import (
-    ADDRESSES,
     address_of,
-    begin,
-    end,
     load_word,
-    next_part,
     numbers,
     numbers_at,
     register,
@@ -390,27 +386,7 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
                 _sums(weights, at, 1, across, above, since * d, d, rows - since, by_joint, into + 2 * width, row, more)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _forward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part = next_part(shared, False)
-    while part >= 0:
-        _forward_part(part, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _backward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part = next_part(shared, False)
-    while part >= 0:
-        _backward_part(part, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-_address_of_forward, _address_of_backward = address_of(_forward_task), address_of(_backward_task)
+_address_of_forward, _address_of_backward = address_of(_forward_part), address_of(_backward_part)
 
 
 def _serve_forward(frame: int) -> int:

@@ -17,14 +17,9 @@ import numpy as np
 from numba import njit
 
 from heldout.neural.native.handler import (
-    ADDRESSES,
-    DONE,
     address_of,
-    begin,
     bytes_at,
-    end,
     load_word,
-    next_part,
     numbers,
     numbers_at,
     register,
@@ -42,7 +37,6 @@ from heldout.neural.native.tiles import (
     copy,
     multiply_tiles,
     up,
-    wait_for,
 )
 
 Array: TypeAlias = jax.Array
@@ -60,14 +54,14 @@ class Unpool(NamedTuple):
 LEAST_PARTS, MOST_PARTS = 4, 16  # that the images are dealt to; threads take one after the other
 PARTIAL = 2**17  # numbers of a gradient's partial sums above which it has fewer parts: adding them up takes time too
 
-# The form, the first operand of all: parts; threads there is room for; images, rows, columns and channels; rows and
+# The form, the first operand of all: parts; threads there is room for; the parts that are images (others add up what
+# those found); images, rows, columns and channels; rows and
 # columns of the kernel and its strides; zeros above and to the left; rows, columns and filters of the output; rows and
 # columns of the windows of max pooling that x has gone through, and those that the output goes through, or has (1 and
-# 1: none); rows and columns of a tile; numbers of an image between its zeros, and of an output; the parts that are
-# images (others add up what those found).
-PARTS, ROOM, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, STEP_DOWN, STEP_ACROSS, ABOVE, LEFT = range(12)
-OUT_HEIGHT, OUT_WIDTH, FILTERS, IN_DOWN, IN_ACROSS, OUT_DOWN, OUT_ACROSS = range(12, 19)
-TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM, IMAGE_PARTS = range(19, 24)
+# 1: none); rows and columns of a tile; numbers of an image between its zeros, and of an output.
+PARTS, ROOM, IMAGE_PARTS, IMAGES, HEIGHT, WIDTH, CHANNELS, DOWN, ACROSS, STEP_DOWN, STEP_ACROSS, ABOVE = range(12)
+LEFT, OUT_HEIGHT, OUT_WIDTH, FILTERS, IN_DOWN, IN_ACROSS, OUT_DOWN, OUT_ACROSS = range(12, 20)
+TILE_ROWS, TILE_COLUMNS, IMAGE_ROOM, OUT_ROOM = range(20, 24)
 NO_WINDOW, NOWHERE = (1, 1), np.zeros(0, np.uint8)
 
 
@@ -164,8 +158,8 @@ def _form(
     """The form but for tiles and room, with parts that are all images."""
     parts = min(max(most, LEAST_PARTS), MOST_PARTS, images[0])
     room = min(os.cpu_count() or 1, parts)
-    form = [parts, room, *images, *kernel, *steps, *before, *out, filters, *pooled_in, *pooled_out]
-    return np.array([*form, 0, 0, 0, 0, parts], np.int32)
+    form = [parts, room, parts, *images, *kernel, *steps, *before, *out, filters, *pooled_in, *pooled_out]
+    return np.array([*form, 0, 0, 0, 0], np.int32)
 
 
 def _rows_of_tile(count: int) -> int:
@@ -310,7 +304,7 @@ def _weigh_part(part: int, thread: int, addresses: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _add_up(piece: int, addresses: int) -> None:
+def _add_up(piece: int, thread: int, addresses: int) -> None:
     """A panel's row of the kernel, from the panels that were found in all images."""
     form = load_word(addresses)
     filters, down, parts = whole_at(form, FILTERS), whole_at(form, DOWN), whole_at(form, IMAGE_PARTS)
@@ -371,42 +365,8 @@ def _spread_part(part: int, thread: int, addresses: int) -> None:
                     out[:channels] = np.float32(0.0)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _correlate_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part = next_part(shared, False)
-    while part >= 0:
-        _correlate_part(part, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _weigh_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part, images = next_part(shared, False), whole_at(load_word(shared + ADDRESSES), IMAGE_PARTS)
-    while part >= 0:
-        if part < images:
-            _weigh_part(part, thread, shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, images)
-            _add_up(part - images, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _spread_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part = next_part(shared, False)
-    while part >= 0:
-        _spread_part(part, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-_address_of_correlate, _address_of_weigh = address_of(_correlate_task), address_of(_weigh_task)
-_address_of_spread = address_of(_spread_task)
+_address_of_correlate, _address_of_weigh = address_of(_correlate_part), address_of(_weigh_part, _add_up)
+_address_of_spread = address_of(_spread_part)
 
 
 def _serve_correlate(frame: int) -> int:

@@ -34,6 +34,7 @@ METADATA_ASKED = 1  # the type of the extension by which XLA asks for the versio
 
 # What the threads share: where its words are, and where the addresses of operands and results begin.
 NEXT, DONE, HOLDERS, ARRIVED, PARTS, ADDRESSES = 0, 8, 16, 24, 32, 40
+SECOND, THIRD = 2, 3  # in the form: with which parts the second and the third phase begin, where there are several
 
 
 _registering, _registered = threading.Lock(), set[str]()
@@ -59,8 +60,8 @@ def numbers(*shape: int, kind: Any = np.float32) -> jax.ShapeDtypeStruct:
 def serve(frame: int, operands: int, results: int, task: int) -> int:
     """Answer a call of XLA's with the `task` (an address from `address_of`), in as many threads as XLA lends.
 
-    The first operand is whole numbers of 32 bits: in how many parts, and for how many threads there is room, then what
-    the task wants to know.
+    The first operand, the form, is whole numbers of 32 bits: in how many parts, and for how many threads there is room,
+    then what the task wants to know.
     """
     extension = load_word(frame + EXTENSION)
     if extension != 0 and load_word(extension + EXTENSION_TYPE) & 0xFFFFFFFF == METADATA_ASKED:
@@ -128,14 +129,32 @@ def next_part(shared: int, made: bool) -> int:
     return part if part < load_word(shared + PARTS) else -1
 
 
-def address_of(task: Any) -> Callable[[], int]:
-    """For compiled code: the address of a function of C that runs `task(shared)`, a compiled function."""
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def begin(shared: int) -> tuple[int, int]:
+    """For a thread at the beginning of a task: a number of its own, from 0 on, and its mode for floating point."""
+    return add_at(shared + ARRIVED, 1), flush_tiny(FLUSH)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def end(shared: int, mode: int) -> None:
+    """For a thread at the end of a task, with the mode that `begin` gave."""
+    flush_tiny(mode)
+    _let_go(shared)
+
+
+def address_of(*phases: Any) -> Callable[[], int]:
+    """For compiled code: the address of a function of C that takes part in a task, with what is at an address `shared`.
+
+    A phase is a compiled function of a part's number, counted from the phase's first, of the thread's, and of where the
+    addresses of operands and results begin. Where there are several, the form says at which parts the second and the
+    third begin, and each waits for the one before it.
+    """
 
     @intrinsic  # type: ignore[untyped-decorator]
     def address(typing_context: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             of, word = types.void(types.int64), ir.IntType(64)
-            compiled = context.compile_subroutine(builder, lambda shared: task(shared), of)
+            compiled = context.compile_subroutine(builder, _task(*phases), of)
             name = f"{context.active_code_library.name}.task"
             function = ir.Function(builder.module, ir.FunctionType(word, [word]), name)
             function.linkage = "internal"
@@ -149,17 +168,31 @@ def address_of(task: Any) -> Callable[[], int]:
     return address  # type: ignore[no-any-return]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def begin(shared: int) -> tuple[int, int]:
-    """For a thread at the beginning of a task: a number of its own, from 0 on, and its mode for floating point."""
-    return add_at(shared + ARRIVED, 1), flush_tiny(FLUSH)
+def _task(first: Any, *others: Any) -> Callable[[int], None]:
+    """What a thread does: one part after the other."""
+    second, third = (*others, first, first)[:2]
+    count = 1 + len(others)
 
+    def run(shared: int) -> None:
+        form = load_word(shared + ADDRESSES)
+        parts = load_word(shared + PARTS)
+        to_second = whole_at(form, SECOND) if count > 1 else parts
+        to_third = whole_at(form, THIRD) if count > 2 else parts
+        thread, mode = begin(shared)
+        part = next_part(shared, False)
+        while part >= 0:
+            if part < to_second:
+                first(part, thread, shared + ADDRESSES)
+            elif part < to_third:
+                wait_for(shared + DONE, to_second)
+                second(part - to_second, thread, shared + ADDRESSES)
+            else:
+                wait_for(shared + DONE, to_third)
+                third(part - to_third, thread, shared + ADDRESSES)
+            part = next_part(shared, True)
+        end(shared, mode)
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def end(shared: int, mode: int) -> None:
-    """For a thread at the end of a task, with the mode that `begin` gave."""
-    flush_tiny(mode)
-    _let_go(shared)
+    return run
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -14,20 +14,15 @@ import numpy as np
 from numba import njit
 
 from heldout.neural.native.handler import (
-    ADDRESSES,
-    DONE,
     address_of,
-    begin,
-    end,
     load_word,
-    next_part,
     numbers,
     numbers_at,
     register,
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, wait_for
+from heldout.neural.native.tiles import COMPILED
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -36,9 +31,9 @@ MOST_CHUNKS = 16  # that the rows are dealt to; threads take one after the other
 WIDTH = 128  # numbers that a row has, at least, if some together make one
 BLOCK = 32  # rows whose mean and squares are worked out while they are in the first cache
 
-# The form, the first operand: parts; threads there is room for; rows, numbers of one, channels; chunks; whether ReLU
-# follows.
-PARTS, ROOM, ROWS, WIDE, CHANNELS, CHUNKS, RECTIFIED = range(7)
+# The form, the first operand: parts; threads there is room for; chunks, and one more; rows, numbers of one, channels;
+# whether ReLU follows.
+PARTS, ROOM, CHUNKS, ONE_MORE, ROWS, WIDE, CHANNELS, RECTIFIED = range(8)
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -78,7 +73,7 @@ def _form(x: Array, passes: int, rectified: bool) -> np.ndarray[Any, Any]:
     together = next(k for k in range(max(WIDTH // channels, 1), 0, -1) if rows % k == 0)
     chunks = min(MOST_CHUNKS, rows // together)
     room = min(os.cpu_count() or 1, chunks)
-    form = [passes * chunks + 1, room, rows // together, together * channels, channels, chunks, rectified]
+    form = [passes * chunks + 1, room, chunks, chunks + 1, rows // together, together * channels, channels, rectified]
     return np.array(form, np.int32)
 
 
@@ -121,7 +116,7 @@ def _moments_part(part: int, thread: int, addresses: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _moments_together(addresses: int) -> None:
+def _moments_together(part: int, thread: int, addresses: int) -> None:
     """The moments, from those of the chunks."""
     form = load_word(addresses)
     wide, channels, chunks = whole_at(form, WIDE), whole_at(form, CHANNELS), whole_at(form, CHUNKS)
@@ -183,7 +178,7 @@ def _spread_known(form: int, address: int, room: Numbers) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _sums_together(addresses: int) -> None:
+def _sums_together(part: int, thread: int, addresses: int) -> None:
     """The gradients by β and γ, from the chunks' sums."""
     form = load_word(addresses)
     wide, channels, chunks = whole_at(form, WIDE), whole_at(form, CHANNELS), whole_at(form, CHUNKS)
@@ -230,38 +225,10 @@ def _back_part(part: int, thread: int, addresses: int) -> None:
                 out[j] = slope[j] * its[j] + (constant[j] - tilt[j] * here[j])
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _moments_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part, chunks = next_part(shared, False), whole_at(load_word(shared + ADDRESSES), CHUNKS)
-    while part >= 0:
-        if part < chunks:
-            _moments_part(part, thread, shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, chunks)
-            _moments_together(shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _backward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part, chunks = next_part(shared, False), whole_at(load_word(shared + ADDRESSES), CHUNKS)
-    while part >= 0:
-        if part < chunks:
-            _sums_part(part, thread, shared + ADDRESSES)
-        elif part == chunks:
-            wait_for(shared + DONE, chunks)
-            _sums_together(shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, chunks + 1)
-            _back_part(part - chunks - 1, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-_address_of_moments, _address_of_backward = address_of(_moments_task), address_of(_backward_task)
+_address_of_moments, _address_of_backward = (
+    address_of(_moments_part, _moments_together),
+    address_of(_sums_part, _sums_together, _back_part),
+)
 
 
 def _serve_moments(frame: int) -> int:

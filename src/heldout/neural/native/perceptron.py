@@ -12,7 +12,6 @@ which a block of rows goes in one as well. Gradients are summed in groups as in 
 
 from __future__ import annotations
 
-import os
 from typing import Any, TypeAlias
 
 import jax
@@ -26,6 +25,7 @@ from heldout.neural.native.affine import (
     ZERO,
     add_up,
     fill,
+    form_of,
     gather,
     groups_of,
     multiply,
@@ -38,27 +38,23 @@ from heldout.neural.native.affine import (
     weigh,
 )
 from heldout.neural.native.handler import (
-    ADDRESSES,
-    DONE,
     address_of,
-    begin,
-    end,
     load_word,
-    next_part,
     numbers,
     numbers_at,
     register,
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up, wait_for
+from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
-# The form, the first operand: parts; threads there is room for; rows; numbers of a row, and of hidden units, which WIDE
-# divides; f and what is between, as in `native/affine.py`; whether x is added; groups of rows; ε of layer norm.
-PARTS, ROOM, ROWS, WIDTH, HIDDEN, BEFORE, BETWEEN, ADDED, GROUPS, EPSILON = range(10)
+# The form, the first operand, as in `native/affine.py`: parts; threads there is room for; with which parts the phases
+# begin; rows; numbers of a row, and of hidden units, which WIDE divides; f and what is between; whether x is added;
+# groups of rows; ε of layer norm.
+PARTS, ROOM, SECOND, THIRD, ROWS, WIDTH, HIDDEN, BEFORE, BETWEEN, ADDED, GROUPS, EPSILON = range(12)
 
 
 def forward(
@@ -72,7 +68,7 @@ def forward(
     _register()
     (n, p), m = x.shape, first.shape[1]
     blocks, panels = -(-n // BLOCK), (m + p) // WIDE
-    form = _form(panels + blocks, blocks, n, p, m, before, between, added, 1, epsilon)
+    form = form_of((panels, blocks, 0), n, p, m, before, between, added, 1, epsilon)
     room = BLOCK * (p + APART) + BLOCK * m + BLOCK * WIDE
     y, hidden, _, _ = jax.ffi.ffi_call(
         "heldout_perceptron",
@@ -90,7 +86,7 @@ def backward(
     _register()
     (n, p), m = x.shape, first.shape[1]
     groups, panels = groups_of(-(-n // BLOCK) * BLOCK), (m + p) // WIDE
-    form = _form(2 * panels + groups, groups, n, p, m, before, between, added, groups, epsilon)
+    form = form_of((panels, groups, panels), n, p, m, before, between, added, groups, epsilon)
     room = 2 * BLOCK * (p + APART) + BLOCK * p + BLOCK * m + 3 * BLOCK * WIDE
     by_x, by_first, by_second, sums, _, _, _ = jax.ffi.ffi_call(
         "heldout_perceptron_back",
@@ -113,14 +109,8 @@ def _register() -> None:
     register(heldout_perceptron=_serve_forward, heldout_perceptron_back=_serve_backward)
 
 
-def _form(parts: int, most: int, *others: Any) -> np.ndarray[Any, Any]:
-    *whole, epsilon = others
-    room = min(os.cpu_count() or 1, most)
-    return np.array([parts, room, *whole, np.float32(epsilon).view(np.int32)], np.int32)
-
-
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _pack_part(part: int, addresses: int) -> None:
+def _pack_part(part: int, thread: int, addresses: int) -> None:
     """A panel of a weight matrix. Operands: form, x, W¹, b¹, W², b², scale, shift; results: y, z, panels, room."""
     form = load_word(addresses)
     p, m = whole_at(form, WIDTH), whole_at(form, HIDDEN)
@@ -177,7 +167,7 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _turn_part(part: int, addresses: int) -> None:
+def _turn_part(part: int, thread: int, addresses: int) -> None:
     """A panel of a weight matrix, turned over.
 
     Operands: form, x, z, W¹, W², scale, shift, δ; results: by x, by W¹, by W², sums, panels, groups, room.
@@ -268,7 +258,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _together_part(part: int, addresses: int) -> None:
+def _together_part(part: int, thread: int, addresses: int) -> None:
     """The groups' sums, of WIDE columns of a weight matrix; the first part also those of vectors."""
     form = load_word(addresses)
     p, m, groups = whole_at(form, WIDTH), whole_at(form, HIDDEN), whole_at(form, GROUPS)
@@ -289,42 +279,10 @@ def _together_part(part: int, addresses: int) -> None:
             add_up(partial[m * p + (panel * m + k) * WIDE :], size, groups, by_second[at : at + WIDE])
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _forward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    form = load_word(shared + ADDRESSES)
-    panels = (whole_at(form, WIDTH) + whole_at(form, HIDDEN)) // WIDE
-    part = next_part(shared, False)
-    while part >= 0:
-        if part < panels:
-            _pack_part(part, shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, panels)
-            _forward_part(part - panels, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _backward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    form = load_word(shared + ADDRESSES)
-    panels, groups = (whole_at(form, WIDTH) + whole_at(form, HIDDEN)) // WIDE, whole_at(form, GROUPS)
-    part = next_part(shared, False)
-    while part >= 0:
-        if part < panels:
-            _turn_part(part, shared + ADDRESSES)
-        elif part < panels + groups:
-            wait_for(shared + DONE, panels)
-            _group_part(part - panels, thread, shared + ADDRESSES)
-        else:
-            wait_for(shared + DONE, panels + groups)
-            _together_part(part - panels - groups, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-_address_of_forward, _address_of_backward = address_of(_forward_task), address_of(_backward_task)
+_address_of_forward, _address_of_backward = (
+    address_of(_pack_part, _forward_part),
+    address_of(_turn_part, _group_part, _together_part),
+)
 
 
 def _serve_forward(frame: int) -> int:

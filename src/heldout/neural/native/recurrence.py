@@ -23,12 +23,8 @@ from numba import njit
 
 from heldout.neural.native.functions import sigmoid, tanh
 from heldout.neural.native.handler import (
-    ADDRESSES,
     address_of,
-    begin,
-    end,
     load_word,
-    next_part,
     numbers,
     numbers_at,
     register,
@@ -281,27 +277,7 @@ def _gru_back(
         out[j], out_u[j], out_n[j], by_q[j] = dr[j], du[j], dn, dq[j]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _forward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part = next_part(shared, False)
-    while part >= 0:
-        _forward_part(part, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _backward_task(shared: int) -> None:
-    thread, mode = begin(shared)
-    part = next_part(shared, False)
-    while part >= 0:
-        _backward_part(part, thread, shared + ADDRESSES)
-        part = next_part(shared, True)
-    end(shared, mode)
-
-
-_address_of_forward, _address_of_backward = address_of(_forward_task), address_of(_backward_task)
+_address_of_forward, _address_of_backward = address_of(_forward_part), address_of(_backward_part)
 
 
 def _serve_forward(frame: int) -> int:
