@@ -363,8 +363,8 @@ def leaks(cases: Callable[[int], list[leaks_of.Case]], sets: int, first: int = 1
 CASES: dict[str, tuple[Callable[[int], None], int]] = {
     "null": (lambda sets: studies("no signal", 0.0, sets), 200),
     "right": (lambda sets: studies("the learner is right", 1.0, sets), 200),
-    "null-trees": (lambda sets: studies("no signal, with a tree and a forest", 0.0, sets, TREES), 100),
-    "right-trees": (lambda sets: studies("a straight line, with a tree and a forest", 1.0, sets, TREES), 100),
+    "null-trees": (lambda sets: studies("no signal, with a tree and a forest", 0.0, sets, TREES), 200),
+    "right-trees": (lambda sets: studies("a straight line, with a tree and a forest", 1.0, sets, TREES), 200),
     **{f"planted-{name}": (lambda sets, name=name: planted(name, sets), 50) for name in PLANTED},
     "esl": (esl, 50),
     "nadeau-bengio": (nadeau_bengio, 1000),

@@ -461,5 +461,7 @@ def test_a_forest_cut_back_is_the_one_that_is_grown_so(learner: Any) -> None:
         for name, values in vars(one).items():
             assert_allclose(values, vars(other)[name], rtol=1e-12, err_msg=name)
     assert_array_equal(cut.predict(X), grown.predict(X))
+    if getattr(cut, "calls_the_likeliest", False):
+        assert_array_equal(cut.predict(X), cut.classes_[cut.predict_proba(X).argmax(axis=1)])
     with pytest.raises(InputError, match="cannot be cut back"):
         learner(n_estimators=3, oob_score=True).fit(X[:40], y[:40]).cut_back(30)

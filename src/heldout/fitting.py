@@ -265,6 +265,9 @@ def predict(estimator: Any, X: Any, problem: Problem, *, labels: bool = True) ->
             raise ValueError("it predicts probabilities that are not finite")
         if not labels:
             return Prediction(probability=probability)
+        if getattr(estimator, "calls_the_likeliest", False):
+            label = np.asarray(estimator.classes_, dtype=np.int64)[given.argmax(axis=1)]
+            return Prediction(label=label, probability=probability)
     label = np.asarray(estimator.predict(X), dtype=np.int64)
     return Prediction(label=label, probability=probability)
 

@@ -528,6 +528,8 @@ class RandomForestClassifier(ClassifierMixin, _Forest):  # type: ignore[misc]
         if self.voting not in VOTES:
             raise InputError(f"There is no voting {self.voting!r}.{suggest(str(self.voting), VOTES)}")
 
+    calls_the_likeliest = True  # `predict` is the class of the greatest `predict_proba`: whoever needs both asks once
+
     def predict_proba(self, X: Any) -> Array:
         """The mean of the trees' shares of the classes (m, K), or the shares of their votes where voting="hard"."""
         return self._mean(X)
