@@ -134,7 +134,7 @@ def test_the_first_of_equal_numbers_is_the_maximum(called: list[str]) -> None:
     layers = Conv2D(16, 2, padding=((0, 1), (0, 1)), use_bias=False), MaxPool2D(2)
     x = jnp.ones((1, 6, 6, 2))
     params = {"weights": jnp.zeros((2, 2, 2, 16)).at[0, 0].set(1.0)}
-    pulled = jax.grad(lambda x: apply_fused(layers, params, {}, x)[0].sum())(x)
+    pulled = jax.grad(lambda x: apply_fused(layers, [params], {}, x, None)[0].sum())(x)
     wanted = np.zeros((1, 6, 6, 2))
     wanted[:, ::2, ::2] = 16.0
     np.testing.assert_array_equal(pulled, wanted)
