@@ -427,6 +427,7 @@ NONSENSE: dict[str, Any] = {
     "history": {},
     "losses": [1.0],
     "multilabel": "yes",
+    "difference": "yes",
     "target_mean": np.zeros(9),
     "target_scale": np.zeros(9),
     "l1": -1.0,
