@@ -32,8 +32,10 @@ from heldout.neural.native.handler import (
 from heldout.neural.native.tiles import (
     COMPILED,
     LANES,
+    LINE,
     TALL,
     WIDE,
+    ask_for,
     compiled_up,
     copy,
     in_wide_registers,
@@ -258,6 +260,28 @@ def _along(a: Numbers, b: Numbers, count: int) -> Any:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _ask_for_rows(address: int, steps: int, row: int, d: int) -> None:
+    """Ask the memory for a head's rows, which do not lie one after the other, so that no processor foresees them."""
+    for step in range(steps):
+        for at in range(0, 4 * d, LINE):
+            ask_for(address + 4 * step * row + at)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _ask_for_head(head: int, form: int, addresses: int, back: bool) -> None:
+    """Ask the memory for what is read of a head, where there is such a head."""
+    steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
+    d = width // heads
+    at = 4 * (head // heads * steps * width)
+    for part in range(3):
+        first = load_word(addresses + 8) + 3 * at + 4 * (part * width + head % heads * d)
+        _ask_for_rows(first, steps, 3 * width, d)
+    if back:
+        _ask_for_rows(load_word(addresses + 24) + at + 4 * (head % heads * d), steps, width, d)
+        _ask_for_rows(load_word(addresses + 40) + at + 4 * (head % heads * d), steps, width, d)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(part: int, thread: int, addresses: int) -> None:
     """A block of queries of a head of a sequence. Operands: form, joint, there; results: outputs, sums, room."""
     form = load_word(addresses)
@@ -277,6 +301,9 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
     room = 2 * wide * d + TALL * across
     keys = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
     values, scores = keys[wide * d :], keys[2 * wide * d :]
+    ahead = head + whole_at(form, ROOM)
+    if blocks == 1 and ahead < whole_at(form, PARTS):
+        _ask_for_head(ahead, form, addresses, False)
     scale = np.float32(1.0 / math.sqrt(d))
     tilt = _tilt(form, head, scale)
     for begin_keys in range(0, end_queries if causal else steps, size):
@@ -346,6 +373,9 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
         turned_keys[each:], turned_keys[2 * each :], turned_keys[3 * each :], turned_keys[4 * each :],
     )  # fmt: skip
     weights, by_scores = turned_keys[5 * each :], turned_keys[5 * each + square :]
+    ahead = part + whole_at(form, ROOM)
+    if steps <= size and ahead < whole_at(form, PARTS):
+        _ask_for_head(ahead, form, addresses, True)
     scale = np.float32(1.0 / math.sqrt(d))
     tilt = _tilt(form, part, scale)
     for begin_keys in range(0, steps, size):

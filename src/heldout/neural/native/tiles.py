@@ -175,6 +175,21 @@ def in_wide_registers(typing_context: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def ask_for(typing_context: Any, address: Any) -> Any:
+    """Ask the memory for the line of the cache at an address, which is soon read."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        start = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        of = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
+        prefetch = cgutils.get_or_insert_function(builder.module, of, "llvm.prefetch.p0")
+        builder.call(prefetch, [start, word(0), word(2), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def give_way(typing_context: Any) -> Any:
     """Sleep for a moment, so that the thread that is waited for may run here where other work holds its processor."""
 
