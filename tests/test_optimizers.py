@@ -10,7 +10,9 @@ import numpy as np
 import optax
 import pytest
 
+from gradients import computed, error
 from heldout.errors import InputError
+from heldout.neural import optimizers
 from heldout.neural.layers import Dense, Sequential, Tanh
 from heldout.neural.losses import SquaredError
 from heldout.neural.optimizers import OPTIMIZERS, Optimizer, adam
@@ -34,6 +36,37 @@ def trained(optimizer: Optimizer, **plan: Any) -> tuple[Any, Any, np.ndarray, np
     return begin.params, end.params, X, y
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [Optimizer("adam"), Optimizer("adamw", weight_decay=0.1, clip_norm=0.5)],
+    ids=["adam", "adamw, clipped"],
+)
+def test_the_kernel_of_adam(optimizer: Optimizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of one number, of one part and of several, three steps, beside Optax's."""
+    rng = np.random.default_rng(0)
+
+    def drawn() -> Any:
+        return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+    weights, gradients = drawn(), [drawn() for _ in range(3)]
+
+    def stepped() -> Any:
+        def three(params: Any, given: Any) -> Any:
+            memory = optimizer.transformation().init(params)
+            for each in given:
+                params, memory = optimizer.descended(each, memory, params, 0.01)
+            return params, memory
+
+        return three
+
+    monkeypatch.setattr(optimizers, "LEAST_WEIGHTS", 1)
+    assert "heldout_adam" in str(jax.make_jaxpr(stepped())(weights, gradients))
+    ours = computed(stepped(), weights, gradients)
+    monkeypatch.setattr(optimizers, "LEAST_WEIGHTS", 2**40)
+    assert error(ours, computed(stepped(), weights, gradients)) < 1e-6
+
+
+SHAPES = {"bias": (1,), "small": (3, 7), "large": (170, 301)}
 TORCH = {
     "sgd": ("SGD", {}),
     "momentum": ("SGD", {"momentum": 0.9}),

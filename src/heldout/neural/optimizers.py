@@ -13,6 +13,8 @@ import optax
 
 from heldout.errors import InputError, suggest
 
+LEAST_WEIGHTS = 2**17  # from which on the kernel is worth being called
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -79,6 +81,49 @@ class Optimizer:
             steps.append(optax.add_decayed_weights(self.weight_decay, mask=are_matrices))
         return optax.chain(*steps) if len(steps) > 1 else steps[0]
 
+    def descended(self, gradients: Any, memory: Any, params: Any, rate: Any) -> tuple[Any, Any]:
+        """The weights after a step with this learning rate, and what is remembered then."""
+
+        def by_optax(gradients: Any, memory: Any, params: Any, rate: Any) -> tuple[Any, Any]:
+            updates, memory = self.transformation().update(gradients, memory, params)
+            return jax.tree.map(lambda p, u: p - rate * u, params, updates), memory
+
+        leaves = jax.tree.leaves(params)
+        single = all(leaf.dtype == jnp.float32 for leaf in leaves)
+        if self.name not in ("adam", "adamw") or not single or sum(leaf.size for leaf in leaves) < LEAST_WEIGHTS:
+            return by_optax(gradients, memory, params, rate)
+        found: tuple[Any, Any] = jax.lax.platform_dependent(
+            gradients, memory, params, rate, cpu=self._by_kernel, default=by_optax
+        )
+        return found
+
+    def _by_kernel(self, gradients: Any, memory: Any, params: Any, rate: Any) -> tuple[Any, Any]:
+        from heldout.neural.native.descent import adam as step  # Numba is imported where it is needed
+
+        if self.clip_norm is not None:
+            gradients, _ = optax.clip_by_global_norm(self.clip_norm).update(gradients, optax.EmptyState())
+        place = int(self.clip_norm is not None)
+        chained = not isinstance(memory, optax.ScaleByAdamState)
+        own = memory[place] if chained else memory
+        count = own.count + 1
+        factor, epsilon = _corrected(self.beta_1, self.beta_2, self.epsilon, count)
+        kept = (self.beta_1, 1.0 - self.beta_1, self.beta_2, 1.0 - self.beta_2)
+        terms = jnp.stack(
+            [jnp.asarray(term, jnp.float32) for term in (rate, factor, epsilon, *kept, self.weight_decay)]
+        )
+        leaves = [jax.tree.leaves(tree) for tree in (gradients, own.mu, own.nu, params, are_matrices(params))]
+        structure = jax.tree.structure(params)
+        m, v, weights = (jax.tree.unflatten(structure, part) for part in step(terms, *leaves))
+        after = optax.ScaleByAdamState(count, m, v)
+        return weights, (*memory[:place], after, *memory[place + 1 :]) if chained else after
+
+
+def _corrected(beta_1: float, beta_2: float, epsilon: float, count: Any) -> tuple[Any, Any]:
+    """f and ε', which hold the corrections of Adam's bias."""
+    t = count.astype(jnp.zeros(()).dtype)
+    correction = jnp.sqrt(1.0 - beta_2**t)
+    return correction / (1.0 - beta_1**t), epsilon * correction
+
 
 def adam(beta_1: float, beta_2: float, epsilon: float) -> optax.GradientTransformation:
     r"""Optax's `scale_by_adam`, with the two corrections of the bias drawn into factors of the whole step.
@@ -99,11 +144,9 @@ def adam(beta_1: float, beta_2: float, epsilon: float) -> optax.GradientTransfor
         count = memory.count + 1
         m = jax.tree.map(lambda m, g: beta_1 * m + (1.0 - beta_1) * g, memory.mu, gradients)
         v = jax.tree.map(lambda v, g: beta_2 * v + (1.0 - beta_2) * g * g, memory.nu, gradients)
-        t = count.astype(jnp.zeros(()).dtype)
-        correction = jnp.sqrt(1.0 - beta_2**t)
-        factor = correction / (1.0 - beta_1**t)
+        factor, corrected = _corrected(beta_1, beta_2, epsilon, count)
         updates = jax.tree.map(
-            lambda m, v: (factor.astype(m.dtype) * m) / (jnp.sqrt(v) + (epsilon * correction).astype(m.dtype)), m, v
+            lambda m, v: (factor.astype(m.dtype) * m) / (jnp.sqrt(v) + corrected.astype(m.dtype)), m, v
         )
         return updates, optax.ScaleByAdamState(count, m, v)
 

@@ -224,7 +224,6 @@ def run_epoch(
     """
     size = recipe.batch_size
     for_layers = keys_of(seed, number)[1] if recipe.random else None
-    transformation = recipe.optimizer.transformation()
     gradient = jax.value_and_grad(functools.partial(batch_loss, recipe), has_aux=True)
 
     def step(at: Going) -> Going:
@@ -235,8 +234,7 @@ def run_epoch(
         (loss, (state, new)), gradients = gradient(now.params, now.state, batch, count, scaling, drawn)
         if recipe.penalised:
             gradients = penalised(gradients, now.params, penalties)
-        updates, memory = transformation.update(gradients, now.memory, now.params)
-        params = jax.tree.map(lambda p, u: p - rates[i] * u, now.params, updates)
+        params, memory = recipe.optimizer.descended(gradients, now.memory, now.params, rates[i])
         sums = Sums(*(a + b for a, b in zip(sums, new, strict=True)))
         return Going(i + 1, loss, Carried(params, state, memory), sums, losses.at[i].set(loss))
 

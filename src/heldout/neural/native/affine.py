@@ -434,8 +434,8 @@ _address_of_forward, _address_of_backward = (
 
 
 def _serve_forward(frame: int) -> int:
-    return serve(frame, 6, 3, _address_of_forward())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_forward())  # type: ignore[no-any-return]
 
 
 def _serve_backward(frame: int) -> int:
-    return serve(frame, 6, 6, _address_of_backward())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_backward())  # type: ignore[no-any-return]

@@ -370,12 +370,12 @@ _address_of_spread = address_of(_spread_part)
 
 
 def _serve_correlate(frame: int) -> int:
-    return serve(frame, 4, 3, _address_of_correlate())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_correlate())  # type: ignore[no-any-return]
 
 
 def _serve_weigh(frame: int) -> int:
-    return serve(frame, 4, 3, _address_of_weigh())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_weigh())  # type: ignore[no-any-return]
 
 
 def _serve_spread(frame: int) -> int:
-    return serve(frame, 3, 2, _address_of_spread())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_spread())  # type: ignore[no-any-return]

@@ -57,7 +57,7 @@ def numbers(*shape: int, kind: Any = np.float32) -> jax.ShapeDtypeStruct:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def serve(frame: int, operands: int, results: int, task: int) -> int:
+def serve(frame: int, task: int) -> int:
     """Answer a call of XLA's with the `task` (an address from `address_of`), in as many threads as XLA lends.
 
     The first operand, the form, is whole numbers of 32 bits: in how many parts, and for how many threads there is room,
@@ -69,6 +69,7 @@ def serve(frame: int, operands: int, results: int, task: int) -> int:
         store_word(metadata + MAJOR_MINOR, VERSION)
         store_word(metadata + TRAITS, 0)
         return 0
+    operands, results = load_word(frame + OPERANDS - 16), load_word(frame + RESULTS - 16)
     shared = allocate(ADDRESSES + 8 * (operands + results))
     for k in range(operands + results):
         buffers = (

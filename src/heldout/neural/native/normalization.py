@@ -232,8 +232,8 @@ _address_of_moments, _address_of_backward = (
 
 
 def _serve_moments(frame: int) -> int:
-    return serve(frame, 2, 3, _address_of_moments())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_moments())  # type: ignore[no-any-return]
 
 
 def _serve_backward(frame: int) -> int:
-    return serve(frame, 4, 4, _address_of_backward())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_backward())  # type: ignore[no-any-return]

@@ -281,8 +281,8 @@ _address_of_forward, _address_of_backward = address_of(_forward_part), address_o
 
 
 def _serve_forward(frame: int) -> int:
-    return serve(frame, 5, 3, _address_of_forward())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_forward())  # type: ignore[no-any-return]
 
 
 def _serve_backward(frame: int) -> int:
-    return serve(frame, 6, 3, _address_of_backward())  # type: ignore[no-any-return]
+    return serve(frame, _address_of_backward())  # type: ignore[no-any-return]
