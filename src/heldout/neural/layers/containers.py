@@ -175,7 +175,7 @@ class Residual(Container):
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
         if self.shortcut is None and isinstance(self.layer, Sequential):
-            which = perceptron_of(self.layer.layers, True, x)
+            which = perceptron_of(self.layer.layers, x)
             if which is not None:
                 inner = params.get("layer", {})
                 return perceive(which, x, [inner.get(name, {}) for name in self.layer.names]), {}, mask

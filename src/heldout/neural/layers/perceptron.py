@@ -1,4 +1,4 @@
-"""Perceptrons with one hidden layer as one operation: y = [x +] σ(f(x) W¹ + b¹) W² + b², f layer norm or nothing."""
+"""Perceptrons with one hidden layer as one operation: y = x + σ(f(x) W¹ + b¹) W² + b², f layer norm or nothing."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from heldout.neural.layers.normalization import LayerNorm
 
 
 class Perceptron(NamedTuple):
-    """Its layers: f, where there is one, and σ; `added`, whether x is added."""
+    """Its layers: f, where there is one, and σ."""
 
     before: LayerNorm | None
     between: Layer
-    added: bool
 
 
-def perceptron_of(layers: tuple[Layer, ...], added: bool, x: Array) -> Perceptron | None:
-    """The perceptron that layers are, if they are one that has a kernel on the CPU (`native/perceptron.py`)."""
+def perceptron_of(layers: tuple[Layer, ...], x: Array) -> Perceptron | None:
+    """What layers around a shortcut are, if it is a perceptron with a kernel on the CPU (`native/perceptron.py`)."""
     before = layers[0] if layers and type(layers[0]) is LayerNorm else None
     rest = layers if before is None else layers[1:]
     if len(rest) != 3 or type(rest[0]) is not Dense or type(rest[2]) is not Dense:
@@ -37,7 +36,7 @@ def perceptron_of(layers: tuple[Layer, ...], added: bool, x: Array) -> Perceptro
 
     whole = x.ndim > 1 and width % WIDE == hidden % WIDE == 0 and hidden * width <= MOST_WEIGHTS // 2
     enough = math.prod(x.shape[:-1]) * hidden * width >= LEAST_PRODUCTS
-    return Perceptron(before, between, added) if whole and enough and x.dtype == jnp.float32 else None
+    return Perceptron(before, between) if whole and enough and x.dtype == jnp.float32 else None
 
 
 def perceive(which: Perceptron, x: Array, params: list[Params]) -> Array:
@@ -96,14 +95,14 @@ def _formula(
     which: Perceptron, x: Array, first: Array, bias: Array, second: Array, last: Array, scale: Array, shift: Array
 ) -> Array:
     given = x if which.before is None else which.before.apply({"scale": scale, "shift": shift}, {}, x)[0]
-    y: Array = which.between.apply({}, {}, given @ first + bias)[0] @ second + last
-    return x + y if which.added else y
+    y: Array = x + which.between.apply({}, {}, given @ first + bias)[0] @ second + last
+    return y
 
 
 def _kernel_terms(which: Perceptron) -> tuple[Any, ...]:
-    """What the kernel calls f and σ; whether x is added; ε."""
+    """What the kernel calls f and σ; ε."""
     before, epsilon = kernel_terms(which.before)
-    return before, kernel_terms(which.between)[0], which.added, epsilon
+    return before, kernel_terms(which.between)[0], epsilon
 
 
 def _rows(x: Array) -> Array:

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from numba import njit
 
-from heldout.neural.native.functions import sigmoid
+from heldout.neural.native.functions import along, sigmoid
 from heldout.neural.native.handler import (
     address_of,
     load_word,
@@ -143,14 +143,6 @@ def _squares(row: Numbers, mean: Any) -> Any:
     total = ZERO
     for j in range(len(row)):
         total += (row[j] - mean) * (row[j] - mean)
-    return total
-
-
-@njit(**COMPILED, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _along(a: Numbers, b: Numbers, count: int) -> Any:
-    total = ZERO
-    for j in range(count):
-        total += a[j] * b[j]
     return total
 
 
@@ -291,7 +283,7 @@ def norm_back(
         by_shift[j] += above[j]
         by_scale[j] += above[j] * standard[j]
         by[j] = above[j] * scale[j]
-    level, tilt = _sum(by) / np.float32(count), _along(by, standard, count) / np.float32(count)
+    level, tilt = _sum(by) / np.float32(count), along(by, standard, count) / np.float32(count)
     for j in range(len(by)):
         by[j] = inverse * (by[j] - level - standard[j] * tilt)
 

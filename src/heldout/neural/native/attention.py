@@ -19,7 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from heldout.neural.native.functions import exp
+from heldout.neural.native.functions import along, exp
 from heldout.neural.native.handler import (
     address_of,
     load_word,
@@ -250,15 +250,6 @@ def _weigh(p: Numbers, by_p: Numbers, scale: Any, shift: Any, share: Any, along:
         by_p[j] = weight * (by_p[j] - along) * scale
 
 
-@njit(**COMPILED, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _along(a: Numbers, b: Numbers, count: int) -> Any:
-    in_wide_registers()
-    total = ZERO
-    for j in range(count):
-        total += a[j] * b[j]
-    return total
-
-
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _ask_for_rows(address: int, steps: int, row: int, d: int) -> None:
     """Ask the memory for a head's rows, which do not lie one after the other, so that no processor foresees them."""
@@ -401,8 +392,8 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
                     if tilt > ZERO:
                         _fallen(p[:terms], here + r - begin_keys, tilt)
                     _masked(p, limit, stop, there[begin_keys:])
-                    along = _along(above[(first + r) * d :], outputs[(here + r) * width :], d)
-                    _weigh(p[:stop], by_p, scale, sums[here + r], sums[steps + here + r], along)
+                    drift = along(above[(first + r) * d :], outputs[(here + r) * width :], d)
+                    _weigh(p[:stop], by_p, scale, sums[here + r], sums[steps + here + r], drift)
                     p[limit:stop] = ZERO
                     by_p[limit:stop] = ZERO
                 _sums(

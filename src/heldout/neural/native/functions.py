@@ -1,4 +1,4 @@
-"""Exponential functions that LLVM turns into vectors, for loops over arrays of single-precision numbers."""
+"""Exponential functions that LLVM turns into vectors, and a product of rows, all in single precision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from heldout.neural.native.tiles import COMPILED
+from heldout.neural.native.tiles import COMPILED, in_wide_registers
 
 QUICK: dict[str, Any] = {**COMPILED, "fastmath": {"contract"}}
 LOG2_E = np.float32(1.4426950408889634)
@@ -70,3 +70,13 @@ def _float_of(typing_context: Any, bits: Any) -> Any:
         return builder.bitcast(builder.trunc(arguments[0], ir.IntType(32)), ir.FloatType())
 
     return types.float32(types.int64), code
+
+
+@njit(**COMPILED, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+def along(a: Any, b: Any, count: int) -> Any:
+    """Σ a[j] b[j] of the first numbers of two rows."""
+    in_wide_registers()
+    total = np.float32(0.0)
+    for j in range(count):
+        total += a[j] * b[j]
+    return total

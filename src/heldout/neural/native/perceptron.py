@@ -1,11 +1,11 @@
-r"""Perceptrons with one hidden layer on the CPU, y = [x +] σ(f(x) W¹ + b¹) W² + b², where f is layer norm or nothing.
+r"""Perceptrons with one hidden layer on the CPU, y = x + σ(f(x) W¹ + b¹) W² + b², where f is layer norm or nothing.
 
 A block of rows goes all the way while it is in the second cache: of what is between, only :math:`z = f(x) W^1 + b^1` is
 written to memory, for the way back,
 
 .. math::
     \nabla_{W^2} = \sigma(z)^T \delta, \qquad \delta^1 = \sigma'(z) \odot (\delta W^{2T}), \qquad
-    \nabla_{W^1} = f(x)^T \delta^1, \qquad \nabla_x = [\delta +] f'(x)^T (\delta^1 W^{1T})
+    \nabla_{W^1} = f(x)^T \delta^1, \qquad \nabla_x = \delta + f'(x)^T (\delta^1 W^{1T})
 
 which a block of rows goes in one as well. Gradients are summed in groups as in `native/affine.py`.
 """
@@ -52,14 +52,14 @@ Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 # The form, the first operand, as in `native/affine.py`: parts; threads there is room for; with which parts the phases
-# begin; rows; numbers of a row, and of hidden units, which WIDE divides; f and what is between; whether x is added;
+# begin; rows; numbers of a row, and of hidden units, which WIDE divides; f and what is between;
 # groups of rows; ε of layer norm.
-PARTS, ROOM, SECOND, THIRD, ROWS, WIDTH, HIDDEN, BEFORE, BETWEEN, ADDED, GROUPS, EPSILON = range(12)
+PARTS, ROOM, SECOND, THIRD, ROWS, WIDTH, HIDDEN, BEFORE, BETWEEN, GROUPS, EPSILON = range(11)
 
 
 def forward(
     x: Array, first: Array, bias: Array, second: Array, last: Array, scale: Array, shift: Array, before: int,
-    between: int, added: bool, epsilon: float,
+    between: int, epsilon: float,
 ) -> tuple[Array, Array]:  # fmt: skip
     """The outputs (n, p), and z for `backward`, of rows x (n, p).
 
@@ -68,7 +68,7 @@ def forward(
     _register()
     (n, p), m = x.shape, first.shape[1]
     blocks, panels = -(-n // BLOCK), (m + p) // WIDE
-    form = form_of((panels, blocks, 0), n, p, m, before, between, added, 1, epsilon)
+    form = form_of((panels, blocks, 0), n, p, m, before, between, 1, epsilon)
     room = BLOCK * (p + APART) + BLOCK * m + BLOCK * WIDE
     y, hidden, _, _ = jax.ffi.ffi_call(
         "heldout_perceptron",
@@ -80,13 +80,13 @@ def forward(
 
 def backward(
     x: Array, hidden: Array, first: Array, second: Array, scale: Array, shift: Array, delta: Array, before: int,
-    between: int, added: bool, epsilon: float,
+    between: int, epsilon: float,
 ) -> tuple[Array, ...]:  # fmt: skip
     """The gradients by x, W¹, b¹, W², b², and by scale and shift (p,) of a norm, from that by y, `delta` (n, p)."""
     _register()
     (n, p), m = x.shape, first.shape[1]
     groups, panels = groups_of(-(-n // BLOCK) * BLOCK), (m + p) // WIDE
-    form = form_of((panels, groups, panels), n, p, m, before, between, added, groups, epsilon)
+    form = form_of((panels, groups, panels), n, p, m, before, between, groups, epsilon)
     room = 2 * BLOCK * (p + APART) + BLOCK * p + BLOCK * m + 3 * BLOCK * WIDE
     by_x, by_first, by_second, sums, _, _, _ = jax.ffi.ffi_call(
         "heldout_perceptron_back",
@@ -158,12 +158,8 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
         for i in range(rows):
             at = i * p + panel * WIDE
             source, beside, into = tile[i * WIDE :], x[at:], y[at : at + WIDE]
-            if whole_at(form, ADDED):
-                for j in range(WIDE):
-                    into[j] = source[j] + added[j] + beside[j]
-            else:
-                for j in range(WIDE):
-                    into[j] = source[j] + added[j]
+            for j in range(WIDE):
+                into[j] = source[j] + added[j] + beside[j]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -251,10 +247,9 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
             else:
                 for j in range(p):
                     into[j] = source[j]
-            if whole_at(form, ADDED):
-                beside = delta[at:]
-                for j in range(p):
-                    into[j] += beside[j]
+            beside = delta[at:]
+            for j in range(p):
+                into[j] += beside[j]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
