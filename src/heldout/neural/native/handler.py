@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from heldout.neural.native.tiles import COMPILED, FLUSH, add_at, flush_tiny, wait_for
+from heldout.neural.native.tiles import COMPILED, FLUSH, add_at, flush_tiny, pointer_to, wait_for
 
 # Bytes from the beginning of XLA_FFI_CallFrame, and of what it points to.
 EXTENSION, API, CONTEXT, OPERANDS, RESULTS = 8, 16, 24, 72, 112
@@ -32,8 +32,10 @@ SCHEDULE_SIZE, THREADS_SIZE = 40, 32  # of XLA_FFI_ThreadPool_Schedule_Args and 
 VERSION = 3 << 32  # of the interface, 0.3: the major number is the lower half
 METADATA_ASKED = 1  # the type of the extension by which XLA asks for the version
 
-# What the threads share: where its words are, and where the addresses of operands and results begin.
-NEXT, DONE, HOLDERS, ARRIVED, PARTS, ADDRESSES = 0, 8, 16, 24, 32, 40
+# What the threads share: where its words are, the last with one for each phase, and where the addresses of operands and
+# results begin.
+TAKEN, DONE, HOLDERS, ARRIVED, PARTS, BY_HELPERS, ADDRESSES = 0, 8, 16, 24, 32, 40, 64
+CALLER = 1  # added to the address of what is shared, for the thread that XLA calls
 SECOND, THIRD = 2, 3  # in the form: with which parts the second and the third phase begin, where there are several
 
 
@@ -79,7 +81,7 @@ def serve(frame: int, task: int) -> int:
     form = load_word(shared + ADDRESSES)
     parts = whole_at(form, 0)
     helpers = min(_threads(frame), whole_at(form, 1), parts) - 1
-    for word in (NEXT, DONE, ARRIVED):
+    for word in (TAKEN, DONE, ARRIVED, BY_HELPERS, BY_HELPERS + 8, BY_HELPERS + 16):
         store_word(shared + word, 0)
     store_word(shared + PARTS, parts)
     store_word(shared + HOLDERS, helpers + 2)  # who helps, and the caller twice: at work, and waiting
@@ -93,7 +95,7 @@ def serve(frame: int, task: int) -> int:
         if call(load_word(load_word(frame + API) + SCHEDULE), order) != 0:
             add_at(shared + HOLDERS, -1)
     release(order)
-    call(task, shared)
+    call(task, shared + CALLER)
     wait_for(shared + DONE, parts)
     _let_go(shared)
     return 0
@@ -122,15 +124,6 @@ def _let_go(shared: int) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def next_part(shared: int, made: bool) -> int:
-    """The next part to work on, or -1; `made`: the one before is done."""
-    if made:
-        add_at(shared + DONE, 1)
-    part = add_at(shared + NEXT, 1)
-    return part if part < load_word(shared + PARTS) else -1
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def begin(shared: int) -> tuple[int, int]:
     """For a thread at the beginning of a task: a number of its own, from 0 on, and its mode for floating point."""
     return add_at(shared + ARRIVED, 1), flush_tiny(FLUSH)
@@ -143,19 +136,20 @@ def end(shared: int, mode: int) -> None:
     _let_go(shared)
 
 
-def address_of(*phases: Any) -> Callable[[], int]:
+def address_of(*phases: Any, prepare: Any = None) -> Callable[[], int]:
     """For compiled code: the address of a function of C that takes part in a task, with what is at an address `shared`.
 
     A phase is a compiled function of a part's number, counted from the phase's first, of the thread's, and of where the
     addresses of operands and results begin. Where there are several, the form says at which parts the second and the
-    third begin, and each waits for the one before it.
+    third begin, and each waits for the one before it. `prepare`, of the thread's number and the addresses, comes before
+    a thread's first part.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
     def address(typing_context: Any) -> Any:
         def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             of, word = types.void(types.int64), ir.IntType(64)
-            compiled = context.compile_subroutine(builder, _task(*phases), of)
+            compiled = context.compile_subroutine(builder, _task(prepare, *phases), of)
             name = f"{context.active_code_library.name}.task"
             function = ir.Function(builder.module, ir.FunctionType(word, [word]), name)
             function.linkage = "internal"
@@ -169,30 +163,49 @@ def address_of(*phases: Any) -> Callable[[], int]:
     return address  # type: ignore[no-any-return]
 
 
-def _task(first: Any, *others: Any) -> Callable[[int], None]:
-    """What a thread does: one part after the other."""
+def _task(prepare: Any, first: Any, *others: Any) -> Callable[[int], None]:
+    """What a thread does: one part after the other.
+
+    The caller takes a phase's parts from its beginning on, the helpers from its end: then the same rows are mostly in
+    the cache of the same processor from one task to the next.
+    """
     second, third = (*others, first, first)[:2]
-    count = 1 + len(others)
+    phases, prepared = 1 + len(others), prepare is not None
+    ready = prepare if prepared else first
 
     def run(shared: int) -> None:
-        form = load_word(shared + ADDRESSES)
-        parts = load_word(shared + PARTS)
-        to_second = whole_at(form, SECOND) if count > 1 else parts
-        to_third = whole_at(form, THIRD) if count > 2 else parts
+        called = shared & CALLER
+        shared -= called
+        addresses, parts = shared + ADDRESSES, load_word(shared + PARTS)
+        to_second = whole_at(load_word(addresses), SECOND) if phases > 1 else parts
+        to_third = whole_at(load_word(addresses), THIRD) if phases > 2 else parts
         thread, mode = begin(shared)
-        part = next_part(shared, False)
-        while part >= 0:
-            if part < to_second:
-                first(part, thread, shared + ADDRESSES)
-            elif part < to_third:
-                wait_for(shared + DONE, to_second)
-                second(part - to_second, thread, shared + ADDRESSES)
+        number = add_at(shared + TAKEN, 1)
+        if prepared and number < parts:
+            ready(thread, addresses)
+        phase, start, stop, taken = 0, 0, to_second, 0
+        while number < parts:
+            while number >= stop:
+                phase, start, taken = phase + 1, stop, 0
+                stop = to_third if phase == 1 else parts
+            if called:
+                part = taken
+                taken += 1
             else:
-                wait_for(shared + DONE, to_third)
-                third(part - to_third, thread, shared + ADDRESSES)
-            part = next_part(shared, True)
+                part = stop - start - 1 - add_at(shared + BY_HELPERS + 8 * phase, 1)
+            wait_for(shared + DONE, start)
+            if phase == 0:
+                first(part, thread, addresses)
+            elif phase == 1:
+                second(part, thread, addresses)
+            else:
+                third(part, thread, addresses)
+            add_at(shared + DONE, 1)
+            number = add_at(shared + TAKEN, 1)
         end(shared, mode)
 
+    # Compiled code is told apart by its name, when it comes from files that several processes have written.
+    run.__qualname__ = "_".join(["run", *(f"{phase.__module__}_{phase.__name__}" for phase in (first, *others))])
     return run
 
 
@@ -201,7 +214,7 @@ def load_word(typing_context: Any, address: Any) -> Any:
     """The whole number (64 bits), or address, that is stored at an address."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=4)
+        return builder.load(pointer_to(builder, arguments[0], ir.IntType(64)), align=4)
 
     return types.int64(types.int64), code
 
@@ -211,7 +224,7 @@ def store_word(typing_context: Any, address: Any, word: Any) -> Any:
     """Store a whole number (64 bits) at an address."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[1], builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), align=4)
+        builder.store(arguments[1], pointer_to(builder, arguments[0], ir.IntType(64)), align=4)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), code
@@ -224,7 +237,7 @@ def call(typing_context: Any, function: Any, argument: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(64)
         of = ir.FunctionType(word, [word])
-        return builder.call(builder.inttoptr(arguments[0], of.as_pointer()), [arguments[1]])
+        return builder.call(pointer_to(builder, arguments[0], of), [arguments[1]])
 
     return types.int64(types.int64, types.int64), code
 
@@ -262,7 +275,7 @@ def _array_at(size: int, array: Any) -> Any:
         each = ir.Constant(arguments[1].type, size)
         populate_array(
             made,
-            data=builder.inttoptr(arguments[0], made.data.type),
+            data=pointer_to(builder, arguments[0], made.data.type.pointee),
             shape=cgutils.pack_array(builder, [arguments[1]]),
             strides=cgutils.pack_array(builder, [each]),
             itemsize=each,
@@ -290,7 +303,7 @@ def whole_at(typing_context: Any, address: Any, index: Any) -> Any:
     """The whole number (32 bits) of this index from an address on."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        start = builder.inttoptr(arguments[0], ir.IntType(32).as_pointer())
+        start = pointer_to(builder, arguments[0], ir.IntType(32))
         return builder.sext(builder.load(builder.gep(start, [arguments[1]])), ir.IntType(64))
 
     return types.int64(types.int64, types.int64), code

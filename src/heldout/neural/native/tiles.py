@@ -159,6 +159,16 @@ def _repeated(builder: Any, number: Any, vector: Any) -> Any:
     return builder.shuffle_vector(builder.insert_element(nothing, number, ir.IntType(32)(0)), nothing, places)
 
 
+def pointer_to(builder: Any, address: Any, kind: Any) -> Any:
+    """In an intrinsic: a pointer to a kind of thing, from an address.
+
+    LLVM takes a sum of whole numbers apart, and may take either of them for the pointer. Where that one can be 0, it
+    holds the branch for impossible and leaves it out, unless it is told that there may be something at 0.
+    """
+    set.add(builder.function.attributes, "null_pointer_is_valid")  # llvmlite's own knows few attributes
+    return builder.inttoptr(address, kind.as_pointer())
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def in_wide_registers(typing_context: Any) -> Any:
     """In a compiled function whose loops are mostly arithmetic: LLVM shall use AVX-512's registers, where there are.
@@ -168,7 +178,7 @@ def in_wide_registers(typing_context: Any) -> Any:
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite's own knows few attributes
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 
     return types.void(), code
@@ -180,7 +190,7 @@ def ask_for(typing_context: Any, address: Any) -> Any:
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(32)
-        start = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        start = pointer_to(builder, arguments[0], ir.IntType(8))
         of = ir.FunctionType(ir.VoidType(), [start.type, word, word, word])
         prefetch = cgutils.get_or_insert_function(builder.module, of, "llvm.prefetch.p0")
         builder.call(prefetch, [start, word(0), word(2), word(1)])
@@ -236,7 +246,7 @@ def add_at(typing_context: Any, address: Any, number: Any) -> Any:
     """
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        place = pointer_to(builder, arguments[0], ir.IntType(64))
         return builder.atomic_rmw("add", place, arguments[1], "acq_rel")
 
     return types.int64(types.int64, types.int64), code
@@ -247,7 +257,7 @@ def word_at(typing_context: Any, address: Any) -> Any:
     """The whole number (64 bits) at an address, as it is now."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load_atomic(builder.inttoptr(arguments[0], ir.IntType(64).as_pointer()), "acquire", 8)
+        return builder.load_atomic(pointer_to(builder, arguments[0], ir.IntType(64)), "acquire", 8)
 
     return types.int64(types.int64), code
 
