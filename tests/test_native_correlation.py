@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from heldout.neural.layers import Conv2D, MaxPool2D, ReLU, Sequential, Sigmoid, Tanh, correlation
+from heldout.neural.layers import Conv2D, MaxPool2D, ReLU, Sequential, Sigmoid, Tanh, correlation, fusion
 from heldout.neural.layers.fusion import apply_fused
 from heldout.neural.layers.windows import Window
 from heldout.neural.native import correlation as native
@@ -105,7 +105,8 @@ POOLED = {
 @pytest.mark.parametrize(("name", "ours"), [*((name, True) for name in POOLED), ("max", False)])
 def test_pooling_in_the_kernel(called: list[str], monkeypatch: pytest.MonkeyPatch, name: str, ours: bool) -> None:
     if not ours:  # what other platforms do
-        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *given, cpu, default: default(*given))
+        for module in (correlation, fusion):
+            monkeypatch.setattr(module, "by_platform", lambda *given, cpu, default: default(*given))
     network = Sequential(Conv2D(8, 1), Conv2D(17, 3, padding=1), *POOLED[name])
     params, state = network.init(jax.random.key(0), (9, 13, 3))
     params["conv2d_2"]["bias"] = jnp.linspace(-1.0, 1.0, 17)

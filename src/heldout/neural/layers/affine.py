@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from heldout.neural.layers.activations import GELU, ReLU
 from heldout.neural.layers.base import Array, Layer, Params
 from heldout.neural.layers.normalization import LayerNorm
+from heldout.neural.layers.platform import by_platform
 
 LEAST_PRODUCTS = 2**22  # from which the kernel is worth being called
 MOST_WEIGHTS = 2**18  # a group's part of their gradient stays in the second cache
@@ -51,7 +52,7 @@ def _affine(before: Layer | None, x: Array, weights: Array, bias: Array, scale: 
         z = forward(x.reshape(-1, x.shape[-1]), weights, bias, scale, shift, *kernel_terms(before))
         return z.reshape(*x.shape[:-1], z.shape[-1])
 
-    z: Array = jax.lax.platform_dependent(x, weights, bias, scale, shift, cpu=by_kernel, default=by_xla)
+    z: Array = by_platform(x, weights, bias, scale, shift, cpu=by_kernel, default=by_xla)
     return z
 
 
@@ -80,7 +81,7 @@ def _backward(before: Layer | None, kept: tuple[Array, ...], delta: Array) -> tu
         by_x, by_weights, by_bias, *by_norm = backward(rows, weights, scale, shift, deltas, *kernel_terms(before))
         return by_x.reshape(x.shape), by_weights, by_bias, *(by[: len(scale)] for by in by_norm)
 
-    found: tuple[Array, ...] = jax.lax.platform_dependent(*kept, delta, cpu=by_kernel, default=by_xla)
+    found: tuple[Array, ...] = by_platform(*kept, delta, cpu=by_kernel, default=by_xla)
     return found
 
 
@@ -105,7 +106,7 @@ def sums(x: Array, delta: Array) -> tuple[Array, Array]:
     """The gradients by W and b, from what is multiplied by W and from δ."""
     rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
     ones = jnp.ones(len(deltas), deltas.dtype)  # a product with them is quicker than a sum over rows
-    by_weights: Array = jax.lax.platform_dependent(rows, deltas, cpu=_turned_product, default=lambda x, d: x.T @ d)
+    by_weights: Array = by_platform(rows, deltas, cpu=_turned_product, default=lambda x, d: x.T @ d)
     return by_weights, ones @ deltas
 
 

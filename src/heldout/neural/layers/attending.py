@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.neural.layers.base import Array, Mask
+from heldout.neural.layers.platform import by_platform
 
 NEVER = -1e30  # the score of a pair that does not meet
 LEAST_SCORES = 2**17  # from which on the kernel is worth being compiled
@@ -106,7 +107,7 @@ def _by_head_forward(look: Look, heads: int, joint: Array, there: Array) -> tupl
         return _whole(look, heads, joint, there), jnp.zeros((n, heads, 2, steps), joint.dtype)
 
     kernel = functools.partial(forward, heads=heads, causal=look.causal, alibi=look.alibi)
-    y, sums = jax.lax.platform_dependent(joint, there, cpu=kernel, default=elsewhere)
+    y, sums = by_platform(joint, there, cpu=kernel, default=elsewhere)
     return y, (joint, there, y, sums)
 
 
@@ -118,7 +119,7 @@ def _by_head_backward(look: Look, heads: int, kept: Any, upstream: Array) -> tup
         return by_joint
 
     kernel = functools.partial(backward, heads=heads, causal=look.causal, alibi=look.alibi)
-    return jax.lax.platform_dependent(*kept, upstream, cpu=kernel, default=elsewhere), jnp.zeros_like(kept[1])
+    return by_platform(*kept, upstream, cpu=kernel, default=elsewhere), jnp.zeros_like(kept[1])
 
 
 _by_head.defvjp(_by_head_forward, _by_head_backward)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from heldout.neural.layers.base import Array, Shape
+from heldout.neural.layers.platform import by_platform
 from heldout.neural.layers.windows import Windows, counts, pad, put_back, seen, total
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def correlate(windows: Windows, groups: int, x: Array, weights: Array) -> Array:
     (over all rows; terms whose index is no whole number are absent). The first is a convolution: t has turned its sign,
     so that the kernel is flipped. The second is the correlation of the input with δ.
     """
-    found: Array = lax.platform_dependent(
+    found: Array = by_platform(
         x,
         weights,
         cpu=functools.partial(_products, windows, groups),
@@ -65,7 +66,7 @@ def spread(windows: Windows, groups: int, lengths: Shape, delta: Array, weights:
     It is (n, *lengths, C). Its own derivatives are `correlate` and the correlation of its output's gradient with
     `delta`.
     """
-    found: Array = lax.platform_dependent(
+    found: Array = by_platform(
         delta,
         weights,
         cpu=functools.partial(_spread_products, windows, groups, lengths),
@@ -92,7 +93,7 @@ spread.defvjp(_spread_kept, _spread_gradients)
 
 def by_weights(windows: Windows, groups: int, x: Array, delta: Array) -> Array:
     """The gradient of `correlate` by the weights, from that by its output."""
-    found: Array = lax.platform_dependent(
+    found: Array = by_platform(
         x,
         delta,
         cpu=functools.partial(_weight_products, windows, groups),

@@ -12,7 +12,6 @@ import functools
 from collections.abc import Sequence
 
 import jax
-from jax import lax
 
 from heldout.neural.layers.activations import Activation, ReLU, Sigmoid, Tanh
 from heldout.neural.layers.affine import affine
@@ -33,6 +32,7 @@ from heldout.neural.layers.correlation import (
 )
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.normalization import BatchNorm, LayerNorm
+from heldout.neural.layers.platform import by_platform
 from heldout.neural.layers.pooling import MaxPool2D, apart, hand_back, max_and_place
 from heldout.neural.layers.windows import Windows, counts
 
@@ -101,7 +101,7 @@ def correlate_and_pool(windows: Windows, pool: Windows, x: Array, weights: Array
 
 def _forward(windows: Windows, pool: Windows, x: Array, weights: Array) -> tuple[Array, tuple[Array, ...]]:
     outputs = counts(windows, x.shape[1:-1])
-    largest, where = lax.platform_dependent(
+    largest, where = by_platform(
         x,
         weights,
         cpu=lambda x, weights: _by_kernel(windows, pool, outputs, x, weights),
@@ -130,7 +130,7 @@ def _backward(windows: Windows, pool: Windows, kept: tuple[Array, ...], delta: A
         deltas = hand_back(pool, outputs, where, delta)
         return spread(windows, 1, x.shape[1:-1], deltas, weights), by_weights(windows, 1, x, deltas)
 
-    found: tuple[Array, Array] = lax.platform_dependent(*kept, delta, cpu=by_kernel, default=by_layers)
+    found: tuple[Array, Array] = by_platform(*kept, delta, cpu=by_kernel, default=by_layers)
     return found
 
 

@@ -14,6 +14,7 @@ from jax import lax
 from heldout.errors import InputError
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, Shape, State, float_type, shape_text
 from heldout.neural.layers.masking import beside
+from heldout.neural.layers.platform import by_platform
 
 LEAST_NUMBERS = 2**15  # from which a kernel of our own is called
 
@@ -58,7 +59,7 @@ normalise.defvjp(_forward, _backward)
 def _on_this_platform(by_kernel: Callable[..., Any], default: Callable[..., Any], x: Array, *others: Array) -> Any:
     if x.dtype != jnp.float32 or x.size < LEAST_NUMBERS:
         return default(x, *others)
-    return lax.platform_dependent(x, *others, cpu=by_kernel, default=default)
+    return by_platform(x, *others, cpu=by_kernel, default=default)
 
 
 def _moments(x: Array) -> tuple[Array, Array]:

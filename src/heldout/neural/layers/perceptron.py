@@ -14,6 +14,7 @@ from heldout.neural.layers.affine import LEAST_PRODUCTS, MOST_WEIGHTS, kernel_te
 from heldout.neural.layers.base import Array, Layer, Params
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.normalization import LayerNorm
+from heldout.neural.layers.platform import by_platform
 
 
 class Perceptron(NamedTuple):
@@ -65,7 +66,7 @@ def _forward(which: Perceptron, x: Array, *weights: Array) -> tuple[Array, tuple
         hidden = jax.eval_shape(by_kernel, x, *weights)[1]
         return _formula(which, x, *weights), jnp.zeros(hidden.shape, hidden.dtype)
 
-    y, hidden = jax.lax.platform_dependent(x, *weights, cpu=by_kernel, default=by_xla)
+    y, hidden = by_platform(x, *weights, cpu=by_kernel, default=by_xla)
     return y, (x, hidden, *weights)
 
 
@@ -84,7 +85,7 @@ def _backward(which: Perceptron, kept: tuple[Array, ...], delta: Array) -> tuple
         found: tuple[Array, ...] = jax.vjp(functools.partial(_formula, which), x, *weights)[1](delta)
         return found
 
-    found: tuple[Array, ...] = jax.lax.platform_dependent(*kept, delta, cpu=by_kernel, default=by_xla)
+    found: tuple[Array, ...] = by_platform(*kept, delta, cpu=by_kernel, default=by_xla)
     return found
 
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from heldout.neural.layers.base import Array
+from heldout.neural.layers.platform import by_platform
 
 Arrays: TypeAlias = tuple[Array, ...]
 
@@ -141,9 +142,7 @@ def _forward(
 ) -> tuple[Array, Any]:
     given = drive, weights, inner, there
     kernel, loop = functools.partial(_kernel, way), functools.partial(_loop, way)
-    states, kept = (
-        lax.platform_dependent(*given, cpu=kernel, default=loop) if _fits(way, drive, weights) else loop(*given)
-    )
+    states, kept = by_platform(*given, cpu=kernel, default=loop) if _fits(way, drive, weights) else loop(*given)
     return states, (states, kept, weights, inner, there, watch)
 
 
@@ -157,7 +156,7 @@ def _backward(way: Way, everything: Any, upstream: Array) -> tuple[Array, Array,
         by_drive, by_z, norms = _loop_back(way._replace(truncation=None), True, *given)
     elif way.truncation is None and _fits(way, kept, weights):
         kernel, loop = functools.partial(_kernel_back, way), functools.partial(_loop_back, way, False)
-        by_drive, by_z = lax.platform_dependent(*given, cpu=kernel, default=lambda *given: loop(*given)[:2])
+        by_drive, by_z = by_platform(*given, cpu=kernel, default=lambda *given: loop(*given)[:2])
     else:
         by_drive, by_z, _ = _loop_back(way, False, *given)
     m = states.shape[-1]
