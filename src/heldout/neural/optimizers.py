@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from heldout.errors import InputError, suggest
+from heldout.neural.layers.platform import by_platform
 
 LEAST_WEIGHTS = 2**17  # from which on the kernel is worth being called
 
@@ -92,28 +93,24 @@ class Optimizer:
         single = all(leaf.dtype == jnp.float32 for leaf in leaves)
         if self.name not in ("adam", "adamw") or not single or sum(leaf.size for leaf in leaves) < LEAST_WEIGHTS:
             return by_optax(gradients, memory, params, rate)
-        found: tuple[Any, Any] = jax.lax.platform_dependent(
-            gradients, memory, params, rate, cpu=self._by_kernel, default=by_optax
-        )
+        found: tuple[Any, Any] = by_platform(gradients, memory, params, rate, cpu=self._by_kernel, default=by_optax)
         return found
 
     def _by_kernel(self, gradients: Any, memory: Any, params: Any, rate: Any) -> tuple[Any, Any]:
         from heldout.neural.native.descent import adam as step  # Numba is imported where it is needed
 
-        if self.clip_norm is not None:
-            gradients, _ = optax.clip_by_global_norm(self.clip_norm).update(gradients, optax.EmptyState())
-        place = int(self.clip_norm is not None)
+        clipped = self.clip_norm is not None
+        place = int(clipped)
         chained = not isinstance(memory, optax.ScaleByAdamState)
         own = memory[place] if chained else memory
         count = own.count + 1
         factor, epsilon = _corrected(self.beta_1, self.beta_2, self.epsilon, count)
         kept = (self.beta_1, 1.0 - self.beta_1, self.beta_2, 1.0 - self.beta_2)
-        terms = jnp.stack(
-            [jnp.asarray(term, jnp.float32) for term in (rate, factor, epsilon, *kept, self.weight_decay)]
-        )
+        given = rate, factor, epsilon, *kept, self.weight_decay, self.clip_norm if clipped else 0.0
+        terms = jnp.stack([jnp.asarray(term, jnp.float32) for term in given])
         leaves = [jax.tree.leaves(tree) for tree in (gradients, own.mu, own.nu, params, are_matrices(params))]
         structure = jax.tree.structure(params)
-        m, v, weights = (jax.tree.unflatten(structure, part) for part in step(terms, *leaves))
+        m, v, weights = (jax.tree.unflatten(structure, part) for part in step(terms, clipped, *leaves))
         after = optax.ScaleByAdamState(count, m, v)
         return weights, (*memory[:place], after, *memory[place + 1 :]) if chained else after
 
