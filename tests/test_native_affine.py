@@ -22,13 +22,26 @@ from heldout.neural.layers import (
     affine,
     perceptron,
 )
-from heldout.neural.native.tiles import WIDE
+from heldout.neural.native import amx
+from heldout.neural.native.products import (
+    BLOCK,
+    LEFT,
+    SQUARE,
+    begin,
+    end,
+    laid,
+    lay,
+    multiply,
+    pack,
+)
+from heldout.neural.native.tiles import LINE, WIDE
 
 MAPS = [  # rows, inputs, outputs, what comes before
     (77, 37, 65, LayerNorm(1e-3)),
     (3, 9, 5, GELU(approximate=True)),
     (453, 130, 3, ReLU()),
     (70, 5, WIDE, Sigmoid()),
+    (900, 2 * WIDE, 3 * WIDE, LayerNorm()),
 ]
 PERCEPTRONS = [  # rows, inputs, hidden units, what comes before, activation
     (77, WIDE, 2 * WIDE, (LayerNorm(),), GELU(approximate=True)),
@@ -36,8 +49,12 @@ PERCEPTRONS = [  # rows, inputs, hidden units, what comes before, activation
 ]
 
 
-@pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["matrix units", "registers"])
+def always(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few products there are, they are done by kernels: by matrix units, where there are any, or without."""
+    if request.param == "matrix units" and not amx.ready():
+        pytest.skip("This processor has no matrix units, or the operating system does not lend them.")
+    monkeypatch.setattr(amx, "ready", lambda: request.param == "matrix units")
     monkeypatch.setattr(affine, "LEAST_PRODUCTS", 1)
     monkeypatch.setattr(perceptron, "LEAST_PRODUCTS", 1)
 
@@ -100,3 +117,23 @@ def test_what_the_kernels_leave_to_others() -> None:
         text = traced(network, drawn([network], [(2, width)])[0])
         assert "heldout_perceptron" not in text
     assert "heldout_affine" not in text
+
+
+def test_products_of_matrix_units_are_of_single_precision() -> None:
+    """No farther from exact products than sums of single-precision ones, whose parts have as many digits."""
+    if not amx.ready():
+        pytest.skip("This processor has no matrix units, or the operating system does not lend them.")
+    rng = np.random.default_rng(0)
+    x, weights = (rng.normal(size=size).astype(np.float32) for size in ((BLOCK, 512), (512, WIDE)))
+    left, right = (np.zeros(laid(True, given.size) + LINE, np.float32) for given in (x, weights))
+    room, out = np.zeros(SQUARE, np.float32), np.zeros(BLOCK * WIDE, np.float32)
+    lay(True, LEFT, x.ravel(), 512, 512, left)
+    pack(True, weights.ravel(), 512, WIDE, room, right)
+    begin(True)
+    multiply(True, left, BLOCK, 512, right, out, WIDE, False)
+    end(True)
+    exact = x.astype(np.float64) @ weights.astype(np.float64)
+    size = np.abs(x).astype(np.float64) @ np.abs(weights).astype(np.float64)
+    off = np.abs(out.reshape(BLOCK, WIDE) - exact) / size
+    assert off.max() < 2e-7
+    assert np.sqrt(np.square(off).mean()) < 2e-8  # sums of rounded products, term by term, are at 2.8e-8

@@ -18,24 +18,16 @@ import jax
 import numpy as np
 from numba import njit
 
+from heldout.neural.native import amx
 from heldout.neural.native.affine import (
     APART,
-    BLOCK,
     NORM,
-    ZERO,
     add_up,
-    fill,
     form_of,
-    gather,
     groups_of,
-    multiply,
-    multiply_panels,
     norm_back,
-    pack,
     through,
     through_and_slope,
-    turn,
-    weigh,
 )
 from heldout.neural.native.handler import (
     address_of,
@@ -46,15 +38,37 @@ from heldout.neural.native.handler import (
     serve,
     whole_at,
 )
-from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up
+from heldout.neural.native.products import (
+    BLOCK,
+    LEFT,
+    PANEL,
+    RIGHT,
+    TURNED,
+    ZERO,
+    add_product,
+    begin,
+    compiled_laid,
+    end,
+    fill,
+    laid,
+    lay,
+    multiply,
+    pack,
+    turn,
+    weigh,
+    whole_block,
+)
+from heldout.neural.native.tiles import COMPILED, WIDE
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
-# The form, the first operand, as in `native/affine.py`: parts; threads there is room for; with which parts the phases
-# begin; rows; numbers of a row, and of hidden units, which WIDE divides; f and what is between;
-# groups of rows; ε of layer norm.
-PARTS, ROOM, SECOND, THIRD, ROWS, WIDTH, HIDDEN, BEFORE, BETWEEN, GROUPS, EPSILON = range(11)
+STRIPE = 64  # hidden units that are at work together on the way back: more would fall out of the second cache
+
+# The form, the first operand, as in `native/affine.py`: parts; threads there is room for; with which part the second
+# phase begins; rows; numbers of a row, and hidden units, which WIDE divides; f and what is between; whether there are
+# matrix units; numbers of a thread's room; ε of layer norm.
+PARTS, ROOM, SECOND, ROWS, WIDTH, HIDDEN, BEFORE, BETWEEN, UNITS, ROOM_SIZE, EPSILON = range(11)
 
 
 def forward(
@@ -67,12 +81,12 @@ def forward(
     """
     _register()
     (n, p), m = x.shape, first.shape[1]
-    blocks, panels = -(-n // BLOCK), (m + p) // WIDE
-    form = form_of((panels, blocks, 0), n, p, m, before, between, 1, epsilon)
-    room = BLOCK * (p + APART) + BLOCK * m + BLOCK * WIDE
-    y, hidden, _, _ = jax.ffi.ffi_call(
+    units = amx.ready()
+    room = BLOCK * (p + APART) + 2 * PANEL + laid(units, BLOCK * (p + m) + 2 * m * p)
+    form = form_of((-(-n // BLOCK), 0), n, p, m, before, between, units, room, epsilon)
+    y, hidden, _ = jax.ffi.ffi_call(
         "heldout_perceptron",
-        (numbers(n, p), numbers(blocks, m, BLOCK), numbers(2, m, p), numbers(form[ROOM], room)),
+        (numbers(n, p), numbers(-(-n // BLOCK), m, BLOCK), numbers(form[ROOM], room)),
         vmap_method="sequential",
     )(form, x, first, bias, second, last, scale, shift)
     return y, hidden
@@ -85,17 +99,17 @@ def backward(
     """The gradients by x, W¹, b¹, W², b², and by scale and shift (p,) of a norm, from that by y, `delta` (n, p)."""
     _register()
     (n, p), m = x.shape, first.shape[1]
-    groups, panels = groups_of(-(-n // BLOCK) * BLOCK), (m + p) // WIDE
-    form = form_of((panels, groups, panels), n, p, m, before, between, groups, epsilon)
-    room = 2 * BLOCK * (p + APART) + BLOCK * p + BLOCK * m + 3 * BLOCK * WIDE
-    by_x, by_first, by_second, sums, _, _, _ = jax.ffi.ffi_call(
+    groups, units = groups_of(-(-n // BLOCK) * BLOCK), amx.ready()
+    room = BLOCK * (p + APART) + BLOCK * p + p + 2 * PANEL + BLOCK * STRIPE
+    room += laid(units, 3 * BLOCK * (p + STRIPE) + 2 * m * p)
+    form = form_of((groups, (m + p) // WIDE), n, p, m, before, between, units, room, epsilon)
+    by_x, by_first, by_second, sums, _, _ = jax.ffi.ffi_call(
         "heldout_perceptron_back",
         (
             numbers(n, p),
             numbers(p, m),
             numbers(m, p),
             numbers(m + 3 * p),
-            numbers(2, m, p),
             numbers(groups, 2 * m * p + m + 3 * p),
             numbers(form[ROOM], room),
         ),
@@ -110,158 +124,166 @@ def _register() -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _pack_part(part: int, thread: int, addresses: int) -> None:
-    """A panel of a weight matrix. Operands: form, x, W¹, b¹, W², b², scale, shift; results: y, z, panels, room."""
+def _prepare(thread: int, addresses: int) -> None:
+    """Every thread lays out the weights for itself."""
     form = load_word(addresses)
-    p, m = whole_at(form, WIDTH), whole_at(form, HIDDEN)
-    panels = numbers_at(load_word(addresses + 80), 2 * m * p)
-    if part < m // WIDE:
-        pack(numbers_at(load_word(addresses + 16), m * p), p, m, part, panels[part * p * WIDE :])
-    else:
-        panel = part - m // WIDE
-        pack(numbers_at(load_word(addresses + 32), m * p), m, p, panel, panels[m * p + panel * m * WIDE :])
+    p, m, units = whole_at(form, WIDTH), whole_at(form, HIDDEN), whole_at(form, UNITS) != 0
+    room, at = whole_at(form, ROOM_SIZE), BLOCK * (p + APART) + 2 * PANEL + compiled_laid(units, BLOCK * (p + m))
+    panel = numbers_at(load_word(addresses + 80) + 4 * thread * room, room)
+    pack(units, numbers_at(load_word(addresses + 16), m * p), p, m, panel, panel[at:])
+    at += compiled_laid(units, m * p)
+    pack(units, numbers_at(load_word(addresses + 32), m * p), m, p, panel, panel[at:])
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(block: int, thread: int, addresses: int) -> None:
-    """A block of rows. Operands and results: see `_pack_part`."""
+    """A block of rows. Operands: form, x, W¹, b¹, W², b², scale, shift; results: y, z, room."""
     form = load_word(addresses)
     n, p, m = whole_at(form, ROWS), whole_at(form, WIDTH), whole_at(form, HIDDEN)
-    before, between, epsilon = whole_at(form, BEFORE), whole_at(form, BETWEEN), numbers_at(form + 4 * EPSILON, 1)[0]
-    start = block * BLOCK
-    rows, row = min(BLOCK, n - start), p + APART
+    before, between, units = whole_at(form, BEFORE), whole_at(form, BETWEEN), whole_at(form, UNITS) != 0
+    epsilon = numbers_at(form + 4 * EPSILON, 1)[0]
+    start, row = block * BLOCK, p + APART
+    rows = min(BLOCK, n - start)
     x = numbers_at(load_word(addresses + 8) + 4 * start * p, rows * p)
+    y = numbers_at(load_word(addresses + 64) + 4 * start * p, rows * p)
     bias, last = numbers_at(load_word(addresses + 24), m), numbers_at(load_word(addresses + 40), p)
     scale, shift = numbers_at(load_word(addresses + 48), p), numbers_at(load_word(addresses + 56), p)
-    y = numbers_at(load_word(addresses + 64) + 4 * start * p, rows * p)
     z = numbers_at(load_word(addresses + 72) + 4 * start * m, BLOCK * m)
-    first = numbers_at(load_word(addresses + 80), 2 * m * p)
-    second = first[m * p :]
-    room = BLOCK * row + BLOCK * m + BLOCK * WIDE
-    given = numbers_at(load_word(addresses + 88) + 4 * thread * room, room)
-    active, tile = given[BLOCK * row :], given[BLOCK * row + BLOCK * m :]
+    room = whole_at(form, ROOM_SIZE)
+    given = numbers_at(load_word(addresses + 80) + 4 * thread * room, room)
+    active = given[BLOCK * row :]
+    panel, left = active[PANEL:], active[2 * PANEL :]
+    lefts = left[compiled_laid(units, BLOCK * p) :]
+    first = lefts[compiled_laid(units, BLOCK * m) :]
+    second = first[compiled_laid(units, m * p) :]
+    stripe = m if units else WIDE  # matrix units fall asleep between short products
+    begin(units)
     for i in range(rows):
         through(before, x[i * p : (i + 1) * p], scale, shift, epsilon, given[i * row :])
-    filled = compiled_up(rows, TALL)
-    fill(given, row, p, rows, filled)
-    for panel in range(m // WIDE):
-        multiply(given, row, rows, p, first[panel * p * WIDE :], tile)
-        at, added = panel * BLOCK * WIDE, bias[panel * WIDE :]
-        for i in range(filled):
-            source, into = tile[i * WIDE :], z[at + i * WIDE :][:WIDE]
-            for j in range(len(into)):
-                into[j] = source[j] + added[j]
-        through(between, z[at : at + filled * WIDE], scale, shift, epsilon, active[at:])
-    for panel in range(p // WIDE):
-        multiply_panels(active, rows, m // WIDE, second[panel * m * WIDE :], tile)
-        added = last[panel * WIDE :]
+    fill(given, row, rows, p)
+    lay(units, LEFT, given, row, p, left)
+    for begins in range(0, m, stripe):
+        for at in range(begins, begins + stripe, WIDE):
+            sums, added = z[at * BLOCK : (at + WIDE) * BLOCK], bias[at : at + WIDE]
+            for i in range(BLOCK):
+                into = sums[i * WIDE :]
+                for j in range(len(added)):
+                    into[j] = added[j]
+            multiply(units, left, rows, p, first[compiled_laid(units, at * p) :], sums, WIDE, True)
+        for at in range(begins, begins + stripe, WIDE):
+            through(between, z[at * BLOCK : (at + WIDE) * BLOCK], scale, shift, epsilon, active)
+            lay(units, LEFT, active, WIDE, WIDE, lefts[compiled_laid(units, at * BLOCK) :])
+    for at in range(0, p, WIDE):
+        added = last[at : at + WIDE]
         for i in range(rows):
-            at = i * p + panel * WIDE
-            source, beside, into = tile[i * WIDE :], x[at:], y[at : at + WIDE]
-            for j in range(WIDE):
-                into[j] = source[j] + added[j] + beside[j]
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _turn_part(part: int, thread: int, addresses: int) -> None:
-    """A panel of a weight matrix, turned over.
-
-    Operands: form, x, z, W¹, W², scale, shift, δ; results: by x, by W¹, by W², sums, panels, groups, room.
-    """
-    form = load_word(addresses)
-    p, m = whole_at(form, WIDTH), whole_at(form, HIDDEN)
-    panels = numbers_at(load_word(addresses + 96), 2 * m * p)
-    if part < p // WIDE:
-        turn(numbers_at(load_word(addresses + 24), m * p), p, m, part, panels[part * m * WIDE :])
-    else:
-        panel = part - p // WIDE
-        turn(numbers_at(load_word(addresses + 32), m * p), m, p, panel, panels[m * p + panel * p * WIDE :])
+            source, into = x[i * p + at :], y[i * p + at :]
+            for j in range(len(added)):
+                into[j] = source[j] + added[j]
+        add_product(units, lefts, rows, m, second[compiled_laid(units, at * m) :], panel, y[at:], p, WIDE)
+    end(units)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _group_part(group: int, thread: int, addresses: int) -> None:
-    """A group of blocks. Operands and results: see `_turn_part`."""
+    """A group of blocks.
+
+    Operands: form, x, z, W¹, W², scale, shift, δ; results: by x, by W¹, by W², sums, groups, room.
+    """
     form = load_word(addresses)
     n, p, m = whole_at(form, ROWS), whole_at(form, WIDTH), whole_at(form, HIDDEN)
-    before, between, epsilon = whole_at(form, BEFORE), whole_at(form, BETWEEN), numbers_at(form + 4 * EPSILON, 1)[0]
-    row, blocks, groups = p + APART, (n + BLOCK - 1) // BLOCK, whole_at(form, GROUPS)
+    before, between, units = whole_at(form, BEFORE), whole_at(form, BETWEEN), whole_at(form, UNITS) != 0
+    epsilon = numbers_at(form + 4 * EPSILON, 1)[0]
+    row, blocks, groups = p + APART, (n + BLOCK - 1) // BLOCK, whole_at(form, SECOND)
     x, delta = numbers_at(load_word(addresses + 8), n * p), numbers_at(load_word(addresses + 56), n * p)
     hidden = numbers_at(load_word(addresses + 16), blocks * BLOCK * m)
     scale, shift = numbers_at(load_word(addresses + 40), p), numbers_at(load_word(addresses + 48), p)
     by_x = numbers_at(load_word(addresses + 64), n * p)
-    first = numbers_at(load_word(addresses + 96), 2 * m * p)
-    second = first[m * p :]
     size = 2 * m * p + m + 3 * p
-    own = numbers_at(load_word(addresses + 104) + 4 * group * size, size)
+    own = numbers_at(load_word(addresses + 96) + 4 * group * size, size)
     own_second, sums = own[m * p :], own[2 * m * p :]
-    by_bias, by_last, by_scale, by_shift = sums, sums[m:], sums[m + p :], sums[m + 2 * p :]
+    by_bias, by_last, by_scale, by_shift = sums, sums[m : m + p], sums[m + p :], sums[m + 2 * p :]
     sums[: m + 3 * p] = ZERO
-    room = 2 * BLOCK * row + BLOCK * p + BLOCK * m + 3 * BLOCK * WIDE
-    given = numbers_at(load_word(addresses + 112) + 4 * thread * room, room)
-    above = given[BLOCK * row :]
-    deltas = above[BLOCK * row :]
-    inner = deltas[BLOCK * p :]
-    active = inner[BLOCK * m :]
-    slopes, tile = active[BLOCK * WIDE :], active[2 * BLOCK * WIDE :]
-    begins, stop = blocks * group // groups, blocks * (group + 1) // groups
-    for block in range(begins, stop):
-        start, more = block * BLOCK, block > begins
+    room = whole_at(form, ROOM_SIZE)
+    given = numbers_at(load_word(addresses + 104) + 4 * thread * room, room)
+    filled = given[BLOCK * row :]
+    line = filled[BLOCK * p :]
+    active, slopes, inner = line[p:], line[p + PANEL :], line[p + 2 * PANEL :]
+    turned = inner[BLOCK * STRIPE :]
+    terms, right = turned[compiled_laid(units, BLOCK * p) :], turned[compiled_laid(units, 2 * BLOCK * p) :]
+    inner_terms, part = turned[compiled_laid(units, 3 * BLOCK * p) :], compiled_laid(units, BLOCK * STRIPE)
+    inner_right, active_turned, first = inner_terms[part:], inner_terms[2 * part :], inner_terms[3 * part :]
+    second = first[compiled_laid(units, m * p) :]
+    turn(units, numbers_at(load_word(addresses + 24), m * p), p, m, slopes, first)
+    turn(units, numbers_at(load_word(addresses + 32), m * p), m, p, slopes, second)
+    earliest, stop = blocks * group // groups, blocks * (group + 1) // groups
+    begin(units)
+    for block in range(earliest, stop):
+        start, more = block * BLOCK, block > earliest
         rows = min(BLOCK, n - start)
-        filled = compiled_up(rows, TALL)
-        z = hidden[start * m :]
+        z = hidden[start * m : (start + BLOCK) * m]
+        for i in range(rows):
+            through(before, x[(start + i) * p : (start + i + 1) * p], scale, shift, epsilon, given[i * row :])
+        fill(given, row, rows, p)
+        lay(units, TURNED, given, row, p, turned)
+        deltas, apart = whole_block(delta[start * p : (start + rows) * p], rows, p, filled)
+        for i in range(rows):
+            source = deltas[i * apart :]
+            for j in range(len(by_last)):
+                by_last[j] += source[j]
+        lay(units, LEFT, deltas, apart, p, terms)
+        lay(units, RIGHT, deltas, apart, p, right)
+        for begins in range(0, m, STRIPE):
+            ends = min(begins + STRIPE, m)
+            for column in range(begins, ends, WIDE):
+                into = inner[(column - begins) * BLOCK :]
+                multiply(units, terms, BLOCK, p, second[compiled_laid(units, column * p) :], into, WIDE, False)
+            for column in range(begins, ends, WIDE):
+                at = (column - begins) * BLOCK
+                place = compiled_laid(units, at)
+                into, total = inner[at : at + PANEL], by_bias[column : column + WIDE]
+                steep = z[column * BLOCK : (column + WIDE) * BLOCK]
+                through_and_slope(between, steep, scale, shift, epsilon, active, slopes)
+                for j in range(len(into)):
+                    into[j] *= slopes[j]
+                for i in range(rows):
+                    source = into[i * WIDE :]
+                    for j in range(len(total)):
+                        total[j] += source[j]
+                lay(units, LEFT, into, WIDE, WIDE, inner_terms[place:])
+                lay(units, RIGHT, into, WIDE, WIDE, inner_right[place:])
+                lay(units, TURNED, active, WIDE, WIDE, active_turned[place:])
+            for column in range(begins, ends, WIDE):
+                place = compiled_laid(units, (column - begins) * BLOCK)
+                for k in range(0, p, WIDE):
+                    other = compiled_laid(units, k * BLOCK)
+                    by_first, by_second = own[column * p + k * WIDE :], own_second[k * m + column * WIDE :]
+                    weigh(units, turned[other:], WIDE, inner_right[place:], BLOCK, by_first, more)
+                    weigh(units, active_turned[place:], WIDE, right[other:], BLOCK, by_second, more)
+            for k in range(0, p, WIDE):
+                across = first[compiled_laid(units, k * m + begins * WIDE) :]
+                multiply(units, inner_terms, rows, ends - begins, across, given[k:], row, begins > 0)
         for i in range(rows):
             at = (start + i) * p
-            through(before, x[at : at + p], scale, shift, epsilon, given[i * row :])
-            gather(delta[at : at + p], i, deltas, by_last)
-        fill(given, row, p, rows, filled)
-        for panel in range(p // WIDE):
-            fill(deltas[panel * BLOCK * WIDE :], WIDE, WIDE, rows, filled)
-        for panel in range(m // WIDE):
-            multiply_panels(deltas, filled, p // WIDE, second[panel * p * WIDE :], tile)
-            at = panel * BLOCK * WIDE
-            through_and_slope(between, z[at : at + filled * WIDE], scale, shift, epsilon, active, slopes)
-            into, total = inner[at : at + filled * WIDE], by_bias[panel * WIDE :][:WIDE]
-            for j in range(len(into)):
-                into[j] = tile[j] * slopes[j]
-            for i in range(rows):
-                source = into[i * WIDE :]
-                for j in range(WIDE):
-                    total[j] += source[j]
-            weigh(given, row, filled, p, into, own[panel * p * WIDE :], more)
-            for other in range(p // WIDE):
-                weigh(
-                    active, WIDE, filled, WIDE, deltas[other * BLOCK * WIDE :],
-                    own_second[(other * m + panel * WIDE) * WIDE :], more,
-                )  # fmt: skip
-        for panel in range(p // WIDE):
-            multiply_panels(inner, rows, m // WIDE, first[panel * m * WIDE :], tile)
-            for i in range(rows):
-                source, into = tile[i * WIDE :], above[i * row + panel * WIDE :][:WIDE]
-                for j in range(WIDE):
-                    into[j] = source[j]
-        for i in range(rows):
-            at = (start + i) * p
-            into, source = by_x[at : at + p], above[i * row :]
+            into, above, beside = by_x[at : at + p], given[i * row :], delta[at:]
             if before == NORM:
-                norm_back(x[at : at + p], source, scale, epsilon, into, by_scale, by_shift, given[i * row :])
+                norm_back(x[at : at + p], above, scale, epsilon, into, by_scale, by_shift, line)
             else:
-                for j in range(p):
-                    into[j] = source[j]
-            beside = delta[at:]
-            for j in range(p):
+                for j in range(len(into)):
+                    into[j] = above[j]
+            for j in range(len(into)):
                 into[j] += beside[j]
+    end(units)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _together_part(part: int, thread: int, addresses: int) -> None:
     """The groups' sums, of WIDE columns of a weight matrix; the first part also those of vectors."""
     form = load_word(addresses)
-    p, m, groups = whole_at(form, WIDTH), whole_at(form, HIDDEN), whole_at(form, GROUPS)
+    p, m, groups = whole_at(form, WIDTH), whole_at(form, HIDDEN), whole_at(form, SECOND)
     size = 2 * m * p + m + 3 * p
-    partial = numbers_at(load_word(addresses + 104), groups * size)
+    partial = numbers_at(load_word(addresses + 96), groups * size)
     if part == 0:
-        sums = numbers_at(load_word(addresses + 88), m + 3 * p)
-        add_up(partial[2 * m * p :], size, groups, sums)
+        add_up(partial[2 * m * p :], size, groups, numbers_at(load_word(addresses + 88), m + 3 * p))
     if part < m // WIDE:
         by_first = numbers_at(load_word(addresses + 72), m * p)
         for k in range(p):
@@ -275,8 +297,8 @@ def _together_part(part: int, thread: int, addresses: int) -> None:
 
 
 _address_of_forward, _address_of_backward = (
-    address_of(_pack_part, _forward_part),
-    address_of(_turn_part, _group_part, _together_part),
+    address_of(_forward_part, prepare=_prepare),
+    address_of(_group_part, _together_part),
 )
 
 

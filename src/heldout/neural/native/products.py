@@ -1,0 +1,209 @@
+"""Products of a block of rows by weights, with both factors laid out for tiles in registers or for matrix units.
+
+Numbers come in panels of WIDE columns. For registers a panel is plain: (rows, WIDE). For matrix units (`native/amx.py`)
+it is triples of tiles, which take half as much room again, in an order that goes by what the panel is a factor of.
+A block has BLOCK rows; those behind its last, and columns behind the last, are 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit
+
+from heldout.neural.native import amx
+from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up, tall_wide
+
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+BLOCK = 64  # rows that are at work together
+DEEP = 128  # terms of a product in registers at a time: a panel of so many stays in the first cache
+PANEL, SQUARE = BLOCK * WIDE, WIDE * WIDE  # numbers of a block's plain panel, and of a right factor's with WIDE terms
+LEFT, TURNED, RIGHT = range(3)  # a block's panel as terms of its rows, and turned over; its rows as terms
+LINES, TRIPLE = amx.LINES, amx.TRIPLE
+ZERO = np.float32(0.0)
+
+
+def laid(units: bool, count: int) -> int:
+    """The room that so many numbers take when they are laid out."""
+    return count + count // 2 if units else count
+
+
+compiled_laid = njit(**COMPILED)(laid)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def begin(units: bool) -> None:
+    """For a thread, before it multiplies; `units`: by matrix units."""
+    if units:
+        amx.begin()
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def end(units: bool) -> None:
+    """For a thread, when it has multiplied."""
+    if units:
+        amx.end()
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def lay(units: bool, how: int, block: Numbers, row: int, columns: int, out: Numbers) -> None:
+    """A block, whose rows begin `row` numbers apart and are filled up to whole panels, laid out."""
+    for at in range(0, columns, WIDE):
+        into = out[compiled_laid(units, at * BLOCK) :]
+        if not units:
+            for i in range(BLOCK):
+                source, line = block[i * row + at :], into[i * WIDE : (i + 1) * WIDE]
+                for j in range(len(line)):
+                    line[j] = source[j]
+            continue
+        for tile in range(BLOCK // LINES):
+            if how == LEFT:
+                first = tile * LINES * row + at
+                amx.split(block, first, first + LINES, row, into, tile * TRIPLE)
+                continue
+            first = tile // 2 * 2 * LINES * row + tile % 2 * LINES + at
+            if how == TURNED:
+                amx.split_turned(block, first, first + LINES * row, row, into, tile * TRIPLE)
+            else:
+                amx.split(block, first, first + LINES * row, row, into, tile * TRIPLE)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Numbers) -> None:
+    """W (p, m) as right factors with p terms, of WIDE columns each. `square`: room."""
+    for at in range(0, m, WIDE):
+        for start in range(0, p, WIDE):
+            _cut(weights, p, m, start, at, square)
+            into = out[compiled_laid(units, at * compiled_up(p, WIDE) + start * WIDE) :]
+            if units:
+                for tile in range(2):
+                    amx.split(square, tile * LINES, tile * LINES + LINES * WIDE, WIDE, into, tile * TRIPLE)
+            else:
+                for j in range(SQUARE):
+                    into[j] = square[j]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Numbers) -> None:
+    """Wᵀ of W (p, m) as right factors with m terms, of WIDE columns each. `square`: room."""
+    for at in range(0, p, WIDE):
+        for start in range(0, m, WIDE):
+            _cut(weights, p, m, at, start, square)
+            into = out[compiled_laid(units, at * compiled_up(m, WIDE) + start * WIDE) :]
+            if units:
+                for tile in range(2):
+                    first = tile * LINES * WIDE
+                    amx.split_turned(square, first, first + LINES, WIDE, into, tile * TRIPLE)
+            else:
+                for j in range(WIDE):
+                    for k in range(WIDE):
+                        into[j * WIDE + k] = square[k * WIDE + j]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _cut(weights: Numbers, p: int, m: int, first: int, column: int, square: Numbers) -> None:
+    """The square of W (p, m) from a row and a column on, and 0 where W ends."""
+    count = min(WIDE, m - column)
+    for i in range(WIDE):
+        into = square[i * WIDE : (i + 1) * WIDE]
+        if first + i < p:
+            source = weights[(first + i) * m + column :]
+            for j in range(count):
+                into[j] = source[j]
+            into[count:] = ZERO
+        else:
+            into[:] = ZERO
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out: Numbers, row: int, more: bool) -> None:
+    """A block's first rows, of p numbers, times a right factor: WIDE columns of `out`, whose rows begin `row` apart.
+
+    With `more` it is added to what `out` holds. Rows behind the last are written too, but not more than BLOCK.
+    """
+    if units:
+        for first in range(0, rows, 2 * LINES):
+            if more:
+                amx.load(out, first * row, row)
+            else:
+                amx.clear()
+            for k in range((p + WIDE - 1) // WIDE):
+                amx.add(left, (k * BLOCK + first) // LINES * TRIPLE, right, k * 2 * TRIPLE)
+            amx.store(out, first * row, row)
+        return
+    for start in range(0, p, DEEP):
+        count = min(DEEP, p - start)
+        whole = count // WIDE
+        rest = start + whole * WIDE
+        for i in range(0, rows, TALL):
+            if whole:
+                tall_wide(
+                    left, start * BLOCK + i * WIDE, WIDE, 1, right, start * WIDE, WIDE, out, i * row, row, WIDE, whole,
+                    PANEL, more or start > 0,
+                )  # fmt: skip
+            if rest < start + count:
+                tall_wide(
+                    left, rest * BLOCK + i * WIDE, WIDE, 1, right, rest * WIDE, WIDE, out, i * row, row,
+                    start + count - rest, 1, 0, more or rest > 0,
+                )  # fmt: skip
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def add_product(
+    units: bool, left: Numbers, rows: int, p: int, right: Numbers, panel: Numbers, out: Numbers, row: int, columns: int
+) -> None:
+    """The same product, of which so many rows and columns, and no more, are added to `out`. `panel`: room."""
+    whole = rows == BLOCK and row % LINES == 0 if units else rows % TALL == 0
+    if whole and columns >= WIDE:
+        multiply(units, left, rows, p, right, out, row, True)
+        return
+    multiply(units, left, rows, p, right, panel, WIDE, False)
+    for i in range(rows):
+        source, into = panel[i * WIDE :], out[i * row :][: min(WIDE, columns)]
+        for j in range(len(into)):
+            into[j] += source[j]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def weigh(units: bool, left: Numbers, p: int, right: Numbers, rows: int, own: Numbers, more: bool) -> None:
+    """Σ_i left[i, k] right[i, :] over a block's rows, for the first p columns k of a panel: `own` (WIDE, WIDE).
+
+    `left` is laid out as TURNED, and a panel of `right` as RIGHT. With `more` it is added to what `own` holds.
+    """
+    if units:
+        if more:
+            amx.load(own, 0, WIDE)
+        else:
+            amx.clear()
+        for k in range(BLOCK // WIDE):
+            amx.add(left, k * 2 * TRIPLE, right, k * 2 * TRIPLE)
+        amx.store(own, 0, WIDE)
+        return
+    for k in range(0, min(p, WIDE), TALL):
+        tall_wide(left, k, 1, WIDE, right, 0, WIDE, own, k * WIDE, WIDE, rows, 1, 0, more)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def fill(block: Numbers, row: int, rows: int, columns: int) -> None:
+    """0 in a block's rows behind the last of their numbers, up to a whole panel, and in its rows behind the last."""
+    wide = compiled_up(columns, WIDE)
+    for i in range(rows):
+        block[i * row + columns : i * row + wide] = ZERO
+    for i in range(rows, BLOCK):
+        block[i * row : i * row + wide] = ZERO
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def whole_block(rows: Numbers, count: int, columns: int, room: Numbers) -> tuple[Numbers, int]:
+    """So many rows as a block that is filled up, and how far apart they begin: what is given, or a copy in `room`."""
+    if count == BLOCK and columns % WIDE == 0:
+        return rows, columns
+    row = compiled_up(columns, WIDE)
+    for i in range(count):
+        source, into = rows[i * columns :], room[i * row :][:columns]
+        for j in range(columns):
+            into[j] = source[j]
+    fill(room, row, count, columns)
+    return room, row
