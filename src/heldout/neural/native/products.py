@@ -3,6 +3,8 @@
 Numbers come in panels of WIDE columns. For registers a panel is plain: (rows, WIDE). For matrix units (`native/amx.py`)
 it is triples of tiles, which take half as much room again, in an order that goes by what the panel is a factor of.
 A block has BLOCK rows; those behind its last, and columns behind the last, are 0.
+
+Types are said, since Numba would compile a function anew for each constant that it is called with.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def end(units: bool) -> None:
         amx.end()
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@njit("void(boolean, int64, float32[::1], int64, int64, float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
 def lay(units: bool, how: int, block: Numbers, row: int, columns: int, out: Numbers) -> None:
     """A block, whose rows begin `row` numbers apart and are filled up to whole panels, laid out."""
     for at in range(0, columns, WIDE):
@@ -70,7 +72,22 @@ def lay(units: bool, how: int, block: Numbers, row: int, columns: int, out: Numb
                 amx.split(block, first, first + LINES * row, row, into, tile * TRIPLE)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@njit("void(float32[::1], int64, int64, int64, int64, float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
+def _cut(weights: Numbers, p: int, m: int, first: int, column: int, square: Numbers) -> None:
+    """The square of W (p, m) from a row and a column on, and 0 where W ends."""
+    count = min(WIDE, m - column)
+    for i in range(WIDE):
+        into = square[i * WIDE : (i + 1) * WIDE]
+        if first + i < p:
+            source = weights[(first + i) * m + column :]
+            for j in range(count):
+                into[j] = source[j]
+            into[count:] = ZERO
+        else:
+            into[:] = ZERO
+
+
+@njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
 def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Numbers) -> None:
     """W (p, m) as right factors with p terms, of WIDE columns each. `square`: room."""
     for at in range(0, m, WIDE):
@@ -85,7 +102,7 @@ def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
                     into[j] = square[j]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
 def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Numbers) -> None:
     """Wᵀ of W (p, m) as right factors with m terms, of WIDE columns each. `square`: room."""
     for at in range(0, p, WIDE):
@@ -102,22 +119,7 @@ def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
                         into[j * WIDE + k] = square[k * WIDE + j]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _cut(weights: Numbers, p: int, m: int, first: int, column: int, square: Numbers) -> None:
-    """The square of W (p, m) from a row and a column on, and 0 where W ends."""
-    count = min(WIDE, m - column)
-    for i in range(WIDE):
-        into = square[i * WIDE : (i + 1) * WIDE]
-        if first + i < p:
-            source = weights[(first + i) * m + column :]
-            for j in range(count):
-                into[j] = source[j]
-            into[count:] = ZERO
-        else:
-            into[:] = ZERO
-
-
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1], int64, boolean)", **COMPILED)  # type: ignore[untyped-decorator]
 def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out: Numbers, row: int, more: bool) -> None:
     """A block's first rows, of p numbers, times a right factor: WIDE columns of `out`, whose rows begin `row` apart.
 
@@ -150,7 +152,7 @@ def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out:
                 )  # fmt: skip
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], int64, int64)", **COMPILED)  # type: ignore[untyped-decorator]
 def add_product(
     units: bool, left: Numbers, rows: int, p: int, right: Numbers, panel: Numbers, out: Numbers, row: int, columns: int
 ) -> None:
@@ -166,7 +168,7 @@ def add_product(
             into[j] += source[j]
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@njit("void(boolean, float32[::1], int64, float32[::1], int64, float32[::1], boolean)", **COMPILED)  # type: ignore[untyped-decorator]
 def weigh(units: bool, left: Numbers, p: int, right: Numbers, rows: int, own: Numbers, more: bool) -> None:
     """Σ_i left[i, k] right[i, :] over a block's rows, for the first p columns k of a panel: `own` (WIDE, WIDE).
 
