@@ -168,17 +168,6 @@ def _parts(builder: Any, lower: Any, upper: Any) -> list[Any]:
     return found
 
 
-def _corners(context: Any, builder: Any, kind: Any, c: Any, c_at: Any, c_row: Any) -> tuple[list[Any], Any]:
-    """Where the four tiles of a product begin, and the bytes between their lines."""
-    index = c_row.type
-    places = [
-        _data(context, builder, kind, c, c_at, builder.mul(c_row, index(LINES * r)), index(LINES * s))
-        for r in range(2)
-        for s in range(2)
-    ]
-    return [builder.bitcast(place, ir.IntType(8).as_pointer()) for place in places], builder.mul(c_row, index(4))
-
-
 @intrinsic  # type: ignore[untyped-decorator]
 def clear(typing_context: Any) -> Any:
     """A product of 32 rows and 32 columns begins, from 0."""
@@ -190,28 +179,27 @@ def clear(typing_context: Any) -> Any:
     return types.void(), _if_there(code)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load(typing_context: Any, c: Any, c_at: Any, c_row: Any) -> Any:
-    """A product begins, from what `c` holds: 32 rows of as many numbers, `c_row` apart, from c_at on."""
+def _moving(name: str) -> Any:
+    """For compiled code: the four tiles of a product from memory, or to it; see `load` and `store` below."""
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        corners, row = _corners(context, builder, signature.args[0], *arguments)
-        for tile, corner in enumerate(corners):
-            _called(builder, "tileloadd64", _byte(tile), corner, row)
+    @intrinsic  # type: ignore[untyped-decorator]
+    def move(typing_context: Any, c: Any, c_at: Any, c_row: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+            c, c_at, c_row = arguments
+            index, apart = c_row.type, builder.mul(c_row, c_row.type(4))
+            for tile in range(4):
+                row, column = builder.mul(c_row, index(tile // 2 * LINES)), index(tile % 2 * LINES)
+                place = _data(context, builder, signature.args[0], c, c_at, row, column)
+                _called(builder, name, _byte(tile), builder.bitcast(place, ir.IntType(8).as_pointer()), apart)
 
-    return types.void(c, types.intp, types.intp), _if_there(code)
+        return types.void(c, types.intp, types.intp), _if_there(code)
+
+    return move
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def store(typing_context: Any, c: Any, c_at: Any, c_row: Any) -> Any:
-    """A product is done, and goes where `load` takes one from."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        corners, row = _corners(context, builder, signature.args[0], *arguments)
-        for tile, corner in enumerate(corners):
-            _called(builder, "tilestored64", _byte(tile), corner, row)
-
-    return types.void(c, types.intp, types.intp), _if_there(code)
+# (c, c_at, c_row): a product begins from what `c` holds, or is done and goes there: 32 rows of as many numbers, c_row
+# apart, from c_at on.
+load, store = _moving("tileloadd64"), _moving("tilestored64")
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -119,6 +119,18 @@ def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
                         into[j * WIDE + k] = square[k * WIDE + j]
 
 
+@njit("void(float32[::1], int64, int64, float32[::1], float32[::1], int64, boolean)", **COMPILED)  # type: ignore[untyped-decorator]
+def _by_units(left: Numbers, tiles: int, panels: int, right: Numbers, out: Numbers, row: int, more: bool) -> None:
+    """WIDE rows by WIDE columns, over so many panels of terms, which lie `tiles` triples apart in the left factor."""
+    if more:
+        amx.load(out, 0, row)
+    else:
+        amx.clear()
+    for k in range(panels):
+        amx.add(left, k * tiles * TRIPLE, right, k * 2 * TRIPLE)
+    amx.store(out, 0, row)
+
+
 @njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1], int64, boolean)", **COMPILED)  # type: ignore[untyped-decorator]
 def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out: Numbers, row: int, more: bool) -> None:
     """A block's first rows, of p numbers, times a right factor: WIDE columns of `out`, whose rows begin `row` apart.
@@ -127,13 +139,8 @@ def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out:
     """
     if units:
         for first in range(0, rows, 2 * LINES):
-            if more:
-                amx.load(out, first * row, row)
-            else:
-                amx.clear()
-            for k in range((p + WIDE - 1) // WIDE):
-                amx.add(left, (k * BLOCK + first) // LINES * TRIPLE, right, k * 2 * TRIPLE)
-            amx.store(out, first * row, row)
+            panels, tiles = (p + WIDE - 1) // WIDE, BLOCK // LINES
+            _by_units(left[first // LINES * TRIPLE :], tiles, panels, right, out[first * row :], row, more)
         return
     for start in range(0, p, DEEP):
         count = min(DEEP, p - start)
@@ -175,13 +182,7 @@ def weigh(units: bool, left: Numbers, p: int, right: Numbers, rows: int, own: Nu
     `left` is laid out as TURNED, and a panel of `right` as RIGHT. With `more` it is added to what `own` holds.
     """
     if units:
-        if more:
-            amx.load(own, 0, WIDE)
-        else:
-            amx.clear()
-        for k in range(BLOCK // WIDE):
-            amx.add(left, k * 2 * TRIPLE, right, k * 2 * TRIPLE)
-        amx.store(own, 0, WIDE)
+        _by_units(left, 2, BLOCK // WIDE, right, own, WIDE, more)
         return
     for k in range(0, min(p, WIDE), TALL):
         tall_wide(left, k, 1, WIDE, right, 0, WIDE, own, k * WIDE, WIDE, rows, 1, 0, more)
