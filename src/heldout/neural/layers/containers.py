@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass
+from itertools import takewhile
 
 import jax
 import jax.numpy as jnp
@@ -77,12 +78,23 @@ class Sequential(Container):
     def init(self, key: Key, in_shape: Shape) -> tuple[Params, State]:
         params: Params = {}
         states: State = {}
-        for i, (name, layer) in enumerate(self._branches.items()):
-            made, state = layer.init(None if key is None else jax.random.fold_in(key, i), in_shape)
-            params |= {name: made} if made else {}
-            states |= {name: state} if state else {}
+        done = 0
+        for i, layer in enumerate(self.layers):
+            if i < done:
+                continue
+            done = i + self._alike(i, in_shape)
+            for name, (made, state) in zip(self.names[i:done], _init_alike(layer, key, i, done, in_shape), strict=True):
+                params |= {name: made} if made else {}
+                states |= {name: state} if state else {}
             in_shape = layer.out_shape(in_shape)
         return params, states
+
+    def _alike(self, i: int, in_shape: Shape) -> int:
+        """How many layers from the i-th on are equal, and change no shape, as the blocks of a transformer are."""
+        layer = self.layers[i]
+        if layer.out_shape(in_shape) != in_shape:
+            return 1
+        return sum(1 for _ in takewhile(lambda other: other == layer, self.layers[i:]))
 
     def out_shape(self, in_shape: Shape) -> Shape:
         for name, layer in self._branches.items():
@@ -419,6 +431,15 @@ def _check_layers(container: Layer, layers: tuple[object, ...]) -> None:
         if not isinstance(layer, Layer):
             hint = f"; write {layer.__name__}()" if isinstance(layer, type) and issubclass(layer, Layer) else ""
             raise InputError(f"{name} is made of layers, and {layer!r} is none{hint}.")
+
+
+def _init_alike(layer: Layer, key: Key, start: int, stop: int, in_shape: Shape) -> list[tuple[Params, State]]:
+    """What equal layers begin with, by their places' keys: drawn at once, so that they are compiled as one."""
+    if key is None or stop - start == 1:
+        return [layer.init(None if key is None else jax.random.fold_in(key, i), in_shape) for i in range(start, stop)]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(start, stop, dtype=jnp.uint32))
+    all_made = jax.vmap(lambda own: layer.init(own, in_shape))(keys)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], all_made) for i in range(stop - start)]
 
 
 def _init_branches(branches: dict[str, Layer], key: Key, in_shape: Shape) -> tuple[Params, State]:

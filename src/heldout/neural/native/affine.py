@@ -38,7 +38,6 @@ from heldout.neural.native.products import (
     RIGHT,
     TURNED,
     ZERO,
-    add_product,
     begin,
     compiled_laid,
     end,
@@ -46,6 +45,7 @@ from heldout.neural.native.products import (
     laid,
     lay,
     multiply,
+    multiply_and_add,
     pack,
     turn,
     weigh,
@@ -241,12 +241,9 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
     fill(given, row, rows, p)
     lay(units, LEFT, given, row, p, left)
     for at in range(0, m, WIDE):
-        added = bias[at : at + WIDE]
-        for i in range(rows):
-            into = y[i * m + at :]
-            for j in range(len(added)):
-                into[j] = added[j]
-        add_product(units, left, rows, p, weights[compiled_laid(units, at * wide) :], panel, y[at:], m, m - at)
+        multiply_and_add(
+            units, left, rows, p, weights[compiled_laid(units, at * wide) :], bias[at:], panel, y[at:], m, m - at
+        )  # fmt: skip
     end(units)
 
 

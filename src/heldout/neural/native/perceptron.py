@@ -45,7 +45,6 @@ from heldout.neural.native.products import (
     RIGHT,
     TURNED,
     ZERO,
-    add_product,
     begin,
     compiled_laid,
     end,
@@ -53,6 +52,7 @@ from heldout.neural.native.products import (
     laid,
     lay,
     multiply,
+    multiply_and_add,
     pack,
     turn,
     weigh,
@@ -164,22 +164,16 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
     lay(units, LEFT, given, row, p, left)
     for begins in range(0, m, stripe):
         for at in range(begins, begins + stripe, WIDE):
-            sums, added = z[at * BLOCK : (at + WIDE) * BLOCK], bias[at : at + WIDE]
-            for i in range(BLOCK):
-                into = sums[i * WIDE :]
-                for j in range(len(added)):
-                    into[j] = added[j]
-            multiply(units, left, rows, p, first[compiled_laid(units, at * p) :], sums, WIDE, True)
+            weights, sums = first[compiled_laid(units, at * p) :], z[at * BLOCK : (at + WIDE) * BLOCK]
+            multiply_and_add(units, left, BLOCK, p, weights, bias[at:], panel, sums, WIDE, WIDE)
         for at in range(begins, begins + stripe, WIDE):
             through(between, z[at * BLOCK : (at + WIDE) * BLOCK], scale, shift, epsilon, active)
             lay(units, LEFT, active, WIDE, WIDE, lefts[compiled_laid(units, at * BLOCK) :])
     for at in range(0, p, WIDE):
-        added = last[at : at + WIDE]
-        for i in range(rows):
-            source, into = x[i * p + at :], y[i * p + at :]
-            for j in range(len(added)):
-                into[j] = source[j] + added[j]
-        add_product(units, lefts, rows, m, second[compiled_laid(units, at * m) :], panel, y[at:], p, WIDE)
+        weights, sums = second[compiled_laid(units, at * m) :], y[at:]
+        multiply_and_add(units, lefts, rows, m, weights, last[at:], panel, sums, p, WIDE)
+    for j in range(len(y)):
+        y[j] += x[j]
     end(units)
 
 
@@ -252,12 +246,16 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
                 lay(units, LEFT, into, WIDE, WIDE, inner_terms[place:])
                 lay(units, RIGHT, into, WIDE, WIDE, inner_right[place:])
                 lay(units, TURNED, active, WIDE, WIDE, active_turned[place:])
-            for column in range(begins, ends, WIDE):
-                place = compiled_laid(units, (column - begins) * BLOCK)
-                for k in range(0, p, WIDE):
-                    other = compiled_laid(units, k * BLOCK)
-                    by_first, by_second = own[column * p + k * WIDE :], own_second[k * m + column * WIDE :]
-                    weigh(units, turned[other:], WIDE, inner_right[place:], BLOCK, by_first, more)
+            for k in range(0, p, WIDE):
+                other = compiled_laid(units, k * BLOCK)
+                for column in range(begins, ends, WIDE):
+                    place = compiled_laid(units, (column - begins) * BLOCK)
+                    weigh(units, turned[other:], WIDE, inner_right[place:], BLOCK, own[column * p + k * WIDE :], more)
+            for k in range(0, p, WIDE):
+                other = compiled_laid(units, k * BLOCK)
+                for column in range(begins, ends, WIDE):
+                    place = compiled_laid(units, (column - begins) * BLOCK)
+                    by_second = own_second[k * m + column * WIDE :]
                     weigh(units, active_turned[place:], WIDE, right[other:], BLOCK, by_second, more)
             for k in range(0, p, WIDE):
                 across = first[compiled_laid(units, k * m + begins * WIDE) :]

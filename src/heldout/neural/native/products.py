@@ -119,11 +119,24 @@ def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
                         into[j * WIDE + k] = square[k * WIDE + j]
 
 
-@njit("void(float32[::1], int64, int64, float32[::1], float32[::1], int64, boolean)", **COMPILED)  # type: ignore[untyped-decorator]
-def _by_units(left: Numbers, tiles: int, panels: int, right: Numbers, out: Numbers, row: int, more: bool) -> None:
-    """WIDE rows by WIDE columns, over so many panels of terms, which lie `tiles` triples apart in the left factor."""
+@njit("void(float32[::1], int64, int64, float32[::1], boolean, float32[::1], int64, float32[::1], int64)", **COMPILED)  # type: ignore[untyped-decorator]
+def _by_units(
+    left: Numbers,
+    tiles: int,
+    panels: int,
+    right: Numbers,
+    more: bool,
+    start: Numbers,
+    apart: int,
+    out: Numbers,
+    row: int,
+) -> None:
+    """WIDE rows by WIDE columns, over so many panels of terms, which lie `tiles` triples apart in the left factor.
+
+    With `more` they are added to `start`, whose rows begin `apart` numbers apart: with 0, one row for all.
+    """
     if more:
-        amx.load(out, 0, row)
+        amx.load(start, 0, apart)
     else:
         amx.clear()
     for k in range(panels):
@@ -140,7 +153,8 @@ def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out:
     if units:
         for first in range(0, rows, 2 * LINES):
             panels, tiles = (p + WIDE - 1) // WIDE, BLOCK // LINES
-            _by_units(left[first // LINES * TRIPLE :], tiles, panels, right, out[first * row :], row, more)
+            into = out[first * row :]
+            _by_units(left[first // LINES * TRIPLE :], tiles, panels, right, more, into, row, into, row)
         return
     for start in range(0, p, DEEP):
         count = min(DEEP, p - start)
@@ -159,20 +173,29 @@ def multiply(units: bool, left: Numbers, rows: int, p: int, right: Numbers, out:
                 )  # fmt: skip
 
 
-@njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], int64, int64)", **COMPILED)  # type: ignore[untyped-decorator]
-def add_product(
-    units: bool, left: Numbers, rows: int, p: int, right: Numbers, panel: Numbers, out: Numbers, row: int, columns: int
-) -> None:
-    """The same product, of which so many rows and columns, and no more, are added to `out`. `panel`: room."""
-    whole = rows == BLOCK and row % LINES == 0 if units else rows % TALL == 0
-    if whole and columns >= WIDE:
-        multiply(units, left, rows, p, right, out, row, True)
+@njit(
+    "void(boolean, float32[::1], int64, int64, float32[::1], float32[::1], float32[::1], float32[::1], int64, int64)",
+    **COMPILED,
+)  # type: ignore[untyped-decorator]
+def multiply_and_add(
+    units: bool, left: Numbers, rows: int, p: int, right: Numbers, added: Numbers, panel: Numbers, out: Numbers,
+    row: int, columns: int,
+) -> None:  # fmt: skip
+    """The same product, of which so many rows and columns, and no more, go to `out`, with a row added to each.
+
+    `panel`: room.
+    """
+    if units and rows == BLOCK and row % LINES == 0 and columns >= WIDE:
+        for first in range(0, rows, 2 * LINES):
+            panels, tiles = (p + WIDE - 1) // WIDE, BLOCK // LINES
+            into = out[first * row :]
+            _by_units(left[first // LINES * TRIPLE :], tiles, panels, right, True, added, 0, into, row)
         return
     multiply(units, left, rows, p, right, panel, WIDE, False)
     for i in range(rows):
         source, into = panel[i * WIDE :], out[i * row :][: min(WIDE, columns)]
         for j in range(len(into)):
-            into[j] += source[j]
+            into[j] = source[j] + added[j]
 
 
 @njit("void(boolean, float32[::1], int64, float32[::1], int64, float32[::1], boolean)", **COMPILED)  # type: ignore[untyped-decorator]
@@ -182,7 +205,7 @@ def weigh(units: bool, left: Numbers, p: int, right: Numbers, rows: int, own: Nu
     `left` is laid out as TURNED, and a panel of `right` as RIGHT. With `more` it is added to what `own` holds.
     """
     if units:
-        _by_units(left, 2, BLOCK // WIDE, right, own, WIDE, more)
+        _by_units(left, 2, BLOCK // WIDE, right, more, own, WIDE, own, WIDE)
         return
     for k in range(0, min(p, WIDE), TALL):
         tall_wide(left, k, 1, WIDE, right, 0, WIDE, own, k * WIDE, WIDE, rows, 1, 0, more)
