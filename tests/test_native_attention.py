@@ -20,6 +20,7 @@ CASES = [  # rows, steps, heads, how
     (2, 13, 2, Look(True, alibi=True)),
     (2, 67, 2, Look(alibi=True)),
     (1, 67, 1, Look(True)),
+    (2, 53, 1, Look(True)),
     (2, 67, 1, Look()),
     (2, 531, 1, Look(True)),
     (1, 777, 2, Look(alibi=True)),

@@ -26,6 +26,8 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from heldout.neural.native.tiles import turned
+
 LINES = 16  # of a tile, of as many pairs
 TILE = LINES * LINES  # pairs, each of the size of one single-precision number
 TRIPLE = 3 * TILE
@@ -98,7 +100,7 @@ def end(typing_context: Any) -> Any:
     return types.void(), _if_there(code)
 
 
-def _split(turned: bool) -> Any:
+def _split(over: bool) -> Any:
     """For compiled code: a tile of each of the three parts of single-precision numbers; see `split` below."""
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -113,7 +115,7 @@ def _split(turned: bool) -> Any:
                 for line in range(LINES):
                     place = _data(context, builder, source, a, at, builder.mul(row, row.type(line)))
                     found.append(builder.load(builder.bitcast(place, vector.as_pointer()), align=4))
-                return _turned(builder, found) if turned else found
+                return turned(builder, found) if over else found
 
             pairs = zip(lines(lower_at), lines(upper_at), strict=True)
             for line, (lower, upper) in enumerate(pairs):
@@ -131,21 +133,6 @@ def _split(turned: bool) -> Any:
 # (a, lower_at, upper_at, row, out, out_at): line i of a tile holds 16 numbers of `a` from lower_at + i row on, each
 # paired with that behind upper_at + i row. Turned over, it holds the numbers at lower_at + i + k row, for k below 16.
 split, split_turned = _split(False), _split(True)
-
-
-def _turned(builder: Any, rows: list[Any]) -> list[Any]:
-    """The columns of a square of numbers: squares within it change places, from half its size down to one."""
-    word, size = ir.IntType(32), LINES // 2
-    while size:
-        upper = [k if not k & size else LINES + (k ^ size) for k in range(LINES)]
-        lower = [k ^ size if not k & size else LINES + k for k in range(LINES)]
-        new = list(rows)
-        for i in (i for i in range(LINES) if not i & size):
-            for at, places in ((i, upper), (i | size, lower)):
-                mask = ir.Constant(ir.VectorType(word, LINES), places)
-                new[at] = builder.shuffle_vector(rows[i], rows[i | size], mask)
-        rows, size = new, size // 2
-    return rows
 
 
 def _parts(builder: Any, lower: Any, upper: Any) -> list[Any]:

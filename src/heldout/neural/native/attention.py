@@ -1,9 +1,12 @@
 r"""Self-attention on the CPU: each thread takes one head of a sequence, from queries, keys and values to its output.
 
-Queries, keys and values stand side by side, (n, T, 3 C), the heads of each beside each other. What a head is made of
-fits into the caches, so that scores are never written to memory; a longer sequence is taken in blocks of queries and
-keys that do. On the way back they are worked out again from the
-largest score m_i of a query and :math:`1 / \sum_j e^{s_{ij} - m_i}`. The formulas are those of `layers/attending.py`.
+Queries, keys and values stand side by side, (n, T, 3 C), the heads of each beside each other. Some queries at a time
+meet the keys, so that their scores stay in the caches; a longer sequence is taken in blocks of keys that fit as well.
+On the way back scores are worked out again from the largest one m_i of a query and
+:math:`1 / \sum_j e^{s_{ij} - m_i}`. The formulas are those of `layers/attending.py`.
+
+A row of scores is those of one key: the queries lie side by side in a register, and what is summed or sought over keys
+is so for all of them at once.
 """
 
 from __future__ import annotations
@@ -14,10 +17,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
 from heldout.neural.native.functions import along, exp
 from heldout.neural.native.handler import (
@@ -42,19 +42,21 @@ from heldout.neural.native.tiles import (
     multiply_tile,
     tall_narrow,
     tall_wide,
+    turn_square,
     up,
 )
 
 Array: TypeAlias = jax.Array
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
-LONGEST = 512  # steps whose scores, squared, stay in the second cache
-BLOCK = 256  # steps at once of longer sequences
+LONGEST = 512  # steps whose keys are one block
+BLOCK = 256  # keys of a block of longer sequences, and queries of a part
 
 # The form, the first operand: parts; threads there is room for; steps of a block, and of a sequence; channels, heads;
 # whether a step looks back only; whether scores fall with the distance; whether some steps are not looked at.
 PARTS, ROOM, BLOCK_STEPS, STEPS, WIDTH, HEADS, CAUSAL, ALIBI, MASKED = range(9)
-APART = 16  # numbers between rows of scores, so that they do not fall into the same places of the cache
+GROUP = 2 * WIDE  # queries at a time
+ROW = GROUP + 16  # numbers of a row of scores; the last are there so that rows do not fall into the same places
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 NEVER, LEAST = np.float32(-1e30), np.float32(-1e29)  # a pair that does not meet has a score below
 
@@ -111,21 +113,23 @@ def _form(parts: int, block: int, steps: int, *others: Any) -> np.ndarray[Any, A
 
 
 def _room(steps: int, d: int) -> int:
-    """Numbers that a thread needs: keys turned over, values, and some rows of scores."""
-    across = up(steps, WIDE)
-    return 2 * across * d + TALL * (across + APART)
+    """Numbers that a thread needs: queries turned over, values, scores, and some numbers of each query."""
+    return GROUP * d + steps * d + (steps + TALL) * ROW + 3 * GROUP
 
 
 def _room_back(steps: int, d: int) -> int:
-    """Keys and values turned over; queries, keys, gradients by the outputs; weights and gradients by scores."""
-    across = up(steps, WIDE)
-    return 5 * across * d + 2 * (steps + TALL) * (across + APART)
+    """Queries and gradients by the outputs, also turned over; keys, and gradients by keys and values; scores twice."""
+    return 4 * GROUP * d + 3 * (steps + TALL) * d + 2 * (steps + TALL) * ROW + 3 * GROUP
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _turn(given: Numbers, at: int, row: int, steps: int, d: int, out: Numbers) -> None:
     """A head's rows (T, d) as panels (up(T) / WIDE, d, WIDE); 0 behind the last."""
-    for step in range(compiled_up(steps, WIDE)):
+    whole = steps // LANES * LANES
+    for step in range(0, whole, LANES):
+        for c in range(0, d, LANES):
+            turn_square(given, at + step * row + c, row, out, (step // WIDE * d + c) * WIDE + step % WIDE, WIDE)
+    for step in range(whole, compiled_up(steps, WIDE)):
         into = out[step // WIDE * d * WIDE + step % WIDE :]
         if step < steps:
             source = given[at + step * row :]
@@ -144,14 +148,39 @@ def _gather(given: Numbers, at: int, row: int, steps: int, d: int, out: Numbers)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _group(first: int, stop: int) -> int:
+    """How many queries are taken at once; behind them there are none, or at least TALL."""
+    count = min(GROUP, stop - first)
+    return count - TALL if 0 < stop - first - count < TALL else count
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _since(key: int, ahead: int, causal: int) -> int:
+    """From which query on a row of scores is worked out; `ahead`: of the first query, how far it is behind key 0."""
+    return max(key // TALL * TALL - ahead, 0) // LANES * LANES if causal else 0
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _products(
-    a: Numbers, at: int, row: int, d: int, turned: Numbers, out: Numbers, out_at: int, across: int, stop: int
+    a: Numbers,
+    at: int,
+    row: int,
+    count: int,
+    d: int,
+    turned: Numbers,
+    ahead: int,
+    causal: int,
+    queries: int,
+    out: Numbers,
 ) -> None:
-    """TALL rows times what is turned over, up to the column `stop`."""
-    for panel in range(compiled_up(stop, WIDE) // WIDE):
-        multiply_tile(
-            a, at, row, 1, turned, panel * d * WIDE, WIDE, out, out_at + panel * WIDE, across, d, False
-        )  # fmt: skip
+    """Rows (count, d) times what is turned over; at the end some rows are worked out again."""
+    for block in range(0, count, TALL):
+        first = min(block, count - TALL)
+        for panel in range(_since(first, ahead, causal) // WIDE, compiled_up(queries, WIDE) // WIDE):
+            multiply_tile(
+                a, at + first * row, row, 1, turned, panel * d * WIDE, WIDE, out, first * ROW + panel * WIDE, ROW,
+                d, False,
+            )  # fmt: skip
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -184,70 +213,59 @@ def _tilt(form: int, part: int, scale: Any) -> Any:
     return np.float32(2.0 ** (-8.0 * (part % heads + 1) / heads)) / scale if whole_at(form, ALIBI) else ZERO
 
 
+# Of the numbers at addresses, those from `since` to `stop`: a slice would ask more questions than there are numbers.
+
+
 @njit(**COMPILED, fastmath={"contract"})  # type: ignore[untyped-decorator]
-def _fallen(row: Numbers, here: int, tilt: Any) -> None:
-    """Scores of the step `here`, counted from the first key, less what they fall with the distance."""
+def _fallen(line: int, since: int, stop: int, here: int, tilt: Any) -> None:
+    """Scores of a key, which is `here` when counted from the first query, less what they fall with the distance."""
     in_wide_registers()
-    for j in range(len(row)):
-        row[j] -= tilt * np.float32(abs(np.int32(j) - np.int32(here)))
+    row = numbers_at(line + 4 * since, stop - since)
+    for i in range(len(row)):
+        row[i] -= tilt * np.float32(abs(np.int32(i) - np.int32(here - since)))
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _masked(row: Numbers, limit: int, stop: int, there: Numbers) -> None:
-    """NEVER at the steps that are not looked at: from `limit` on, and where `there`, if it says anything, is 0."""
-    if len(there) > 0:
-        seen = row[:limit]
-        for j in range(len(seen)):
-            seen[j] = seen[j] if there[j] > ZERO else NEVER
-    row[limit:stop] = NEVER
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _largest(typing_context: Any, row: Any, count: Any) -> Any:
-    """The largest of the first numbers, so many multiples of LANES; LLVM's own vectoriser takes them one by one."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        vector, index = ir.VectorType(ir.FloatType(), LANES), arguments[1].type
-        entry, body, end = builder.block, builder.append_basic_block("lanes"), builder.append_basic_block("end")
-        builder.branch(body)
-        builder.position_at_end(body)
-        at, most = builder.phi(index), builder.phi(vector)
-        given = builder.load(builder.bitcast(builder.gep(data, [at]), vector.as_pointer()), align=4)
-        larger = builder.select(builder.fcmp_ordered(">", given, most), given, most)
-        following = builder.add(at, index(LANES))
-        builder.cbranch(builder.icmp_signed("<", following, arguments[1]), body, end)
-        for variable, first, then in ((at, index(0), following), (most, vector([NEVER] * LANES), larger)):
-            variable.add_incoming(first, entry)
-            variable.add_incoming(then, body)
-        builder.position_at_end(end)
-        of = ir.FunctionType(ir.FloatType(), [vector])
-        name = f"llvm.vector.reduce.fmax.v{LANES}f32"
-        return builder.call(cgutils.get_or_insert_function(builder.module, of, name), [larger])
-
-    return types.float32(row, types.intp), code
-
-
-@njit(**COMPILED, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
-def _raise(row: Numbers, scale: Any, shift: Any) -> Any:
-    """Scores become e^(scale · score - shift); their sum."""
+def _rise(largest_at: int, line: int, since: int, stop: int) -> None:
+    """The largest score of each query so far."""
     in_wide_registers()
-    total = ZERO
-    for j in range(len(row)):
-        raised = exp(row[j] * scale - shift)
-        row[j] = raised
-        total += raised
-    return total
+    largest, row = numbers_at(largest_at + 4 * since, stop - since), numbers_at(line + 4 * since, stop - since)
+    for i in range(len(row)):
+        largest[i] = max(largest[i], row[i])
 
 
 @njit(**COMPILED, fastmath={"contract"})  # type: ignore[untyped-decorator]
-def _weigh(p: Numbers, by_p: Numbers, scale: Any, shift: Any, share: Any, along: Any) -> None:
+def _raise(line: int, since: int, stop: int, scale: Any, shifts_at: int, totals_at: int) -> None:
+    """Scores of a key become e^(scale · score - shift), which are added to their queries' sums."""
+    in_wide_registers()
+    row, shifts = numbers_at(line + 4 * since, stop - since), numbers_at(shifts_at + 4 * since, stop - since)
+    totals = numbers_at(totals_at + 4 * since, stop - since)
+    for i in range(len(row)):
+        raised = exp(row[i] * scale - shifts[i])
+        row[i] = raised
+        totals[i] += raised
+
+
+@njit(**COMPILED, fastmath={"contract"})  # type: ignore[untyped-decorator]
+def _weigh(
+    line: int, by_line: int, since: int, stop: int, scale: Any, shifts_at: int, shares_at: int, drifts_at: int
+) -> None:
     """Scores become weights, and the gradients by weights those by scores."""
     in_wide_registers()
-    for j in range(len(p)):
-        weight = exp(p[j] * scale - shift) * share
-        p[j] = weight
-        by_p[j] = weight * (by_p[j] - along) * scale
+    p, by_p = numbers_at(line + 4 * since, stop - since), numbers_at(by_line + 4 * since, stop - since)
+    shifts, shares = numbers_at(shifts_at + 4 * since, stop - since), numbers_at(shares_at + 4 * since, stop - since)
+    drifts = numbers_at(drifts_at + 4 * since, stop - since)
+    for i in range(len(p)):
+        weight = exp(p[i] * scale - shifts[i]) * shares[i]
+        p[i] = weight
+        by_p[i] = weight * (by_p[i] - drifts[i]) * scale
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _fill(line: int, since: int, stop: int, number: Any) -> None:
+    row = numbers_at(line + 4 * since, max(stop - since, 0))
+    for i in range(len(row)):
+        row[i] = number
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
@@ -280,8 +298,7 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
     size, causal, d = whole_at(form, BLOCK_STEPS), whole_at(form, CAUSAL), width // heads
     blocks = (steps + size - 1) // size
     head, begin_queries = part // blocks, part % blocks * size
-    end_queries, row, wide = min(begin_queries + size, steps), 3 * width, compiled_up(size, WIDE)
-    across = wide + APART
+    end_queries, row = min(begin_queries + size, steps), 3 * width
     joint = numbers_at(load_word(addresses + 8) + 4 * (head // heads * steps * row + head % heads * d), steps * row)
     looked_at = steps if whole_at(form, MASKED) else 0
     there = numbers_at(load_word(addresses + 16) + 4 * (head // heads) * looked_at, looked_at)
@@ -289,52 +306,71 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
         load_word(addresses + 24) + 4 * (head // heads * steps * width + head % heads * d), steps * width
     )
     sums = numbers_at(load_word(addresses + 32) + 8 * head * steps, 2 * steps)
-    room = 2 * wide * d + TALL * across
-    keys = numbers_at(load_word(addresses + 40) + 4 * thread * room, room)
-    values, scores = keys[wide * d :], keys[2 * wide * d :]
-    ahead = head + whole_at(form, ROOM)
-    if blocks == 1 and ahead < whole_at(form, PARTS):
-        _ask_for_head(ahead, form, addresses, False)
+    room = GROUP * d + size * d + (size + TALL) * ROW + 3 * GROUP
+    own = load_word(addresses + 40) + 4 * thread * room
+    scores_at = own + 4 * (GROUP + size) * d
+    largest_at = scores_at + 4 * (size + TALL) * ROW
+    shifts_at, totals_at = largest_at + 4 * GROUP, largest_at + 8 * GROUP
+    turned, values, scores = (
+        numbers_at(own, GROUP * d),
+        numbers_at(own + 4 * GROUP * d, size * d),
+        numbers_at(scores_at, (size + TALL) * ROW),
+    )
+    largest, shifts, totals = numbers_at(largest_at, GROUP), numbers_at(shifts_at, GROUP), numbers_at(totals_at, GROUP)
+    following = head + whole_at(form, ROOM)
+    if size >= steps and following < whole_at(form, PARTS):
+        _ask_for_head(following, form, addresses, False)
     scale = np.float32(1.0 / math.sqrt(d))
     tilt = _tilt(form, head, scale)
     for begin_keys in range(0, end_queries if causal else steps, size):
-        count = min(size, steps - begin_keys)
-        _turn(joint, width + begin_keys * row, row, count, d, keys)
+        count, first, queries = min(size, steps - begin_keys), begin_queries, 0
         _gather(joint, 2 * width + begin_keys * row, row, count, d, values)
-        for block in range(begin_queries, end_queries, TALL):
-            first = min(block, steps - TALL)  # at the end of a single block some rows are worked out again
-            terms = min(first + TALL - begin_keys, count) if causal else count
-            stop = compiled_up(terms, WIDE)
-            _products(joint, first * row, row, d, keys, scores, 0, across, stop)
-            largest, totals = sums[first:], sums[steps + first :]
-            for r in range(TALL):  # rows do not wait for each other
-                own = scores[r * across :]
-                here = first + r - begin_keys
+        while first < end_queries:
+            queries, ahead = _group(first, end_queries), first - begin_keys
+            keys, across = min(ahead + queries, count) if causal else count, compiled_up(queries, LANES)
+            most, sum_of, out_at = sums[first:], sums[steps + first :], first * width
+            first += queries
+            if keys <= 0:
+                continue
+            _turn(joint, (first - queries) * row, row, queries, d, turned)
+            _products(joint, width + begin_keys * row, row, keys, d, turned, ahead, causal, queries, scores)
+            _fill(largest_at, 0, GROUP, NEVER)
+            _fill(totals_at, 0, GROUP, ZERO)
+            for j in range(keys):
+                since, line = _since(j, ahead, causal), scores_at + 4 * j * ROW
                 if tilt > ZERO:
-                    _fallen(own[:terms], here, tilt)
-                _masked(own, min(here + 1, terms) if causal else terms, stop, there[begin_keys:])
-                own[across - 1] = _largest(own, stop)
-            for r in range(TALL):
-                own = scores[r * across :]
-                most, output = own[across - 1], outputs[(first + r) * width :][:d]
-                if begin_keys == 0:
-                    largest[r], totals[r] = NEVER, ZERO
-                if most < LEAST:
-                    own[:stop] = ZERO
-                    continue
-                most = max(most * scale, largest[r])
+                    _fallen(line, since, across, j - ahead, tilt)
+                if looked_at > 0 and there[begin_keys + j] == ZERO:
+                    _fill(line, since, across, NEVER)
+                elif causal:
+                    _fill(line, since, j - ahead, NEVER)
+                _rise(largest_at, line, since, across)
+            for i in range(queries):
+                so_far = most[i] if begin_keys > 0 else NEVER
+                now = max(largest[i] * scale if largest[i] > LEAST else NEVER, so_far)
+                shifts[i] = now if now > LEAST else ZERO
                 if begin_keys > 0:
-                    kept = exp(largest[r] - most) if largest[r] > LEAST else ZERO
-                    totals[r] *= kept
-                    for j in range(len(output)):
-                        output[j] *= kept
-                largest[r] = most
-                totals[r] += _raise(own[:stop], scale, most)
-            _sums(scores, 0, across, 1, values, 0, d, terms, outputs, first * width, width, begin_keys > 0)
+                    kept = exp(so_far - now)
+                    totals[i] = sum_of[i] * kept
+                    output = outputs[out_at + i * width :][:d]
+                    for c in range(len(output)):
+                        output[c] *= kept
+                most[i] = now
+            for j in range(keys):
+                since, line = _since(j, ahead, causal), scores_at + 4 * j * ROW
+                _raise(line, since, across, scale, shifts_at, totals_at)
+                _fill(line, max(since - LANES, 0), since, ZERO)
+            for i in range(queries):
+                sum_of[i] = totals[i]
+            for block in range(0, queries, TALL):
+                top = min(block, queries - TALL)
+                terms = min(ahead + top + TALL, keys) if causal else keys
+                _sums(scores, top, 1, ROW, values, 0, d, terms, outputs, out_at + top * width, width, begin_keys > 0)
     for i in range(begin_queries, end_queries):
-        share = ONE / sums[steps + i] if sums[steps + i] > ZERO else ZERO
+        seen = sums[i] > LEAST
+        share = ONE / sums[steps + i] if seen else ZERO
         sums[steps + i] = share
-        if share == ZERO:
+        if not seen:
             sums[i] = -LEAST
         output = outputs[i * width :][:d]
         for j in range(len(output)):
@@ -347,8 +383,7 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
     form = load_word(addresses)
     steps, width, heads = whole_at(form, STEPS), whole_at(form, WIDTH), whole_at(form, HEADS)
     size, causal, d = whole_at(form, BLOCK_STEPS), whole_at(form, CAUSAL), width // heads
-    row, wide = 3 * width, compiled_up(size, WIDE)
-    across = wide + APART
+    row = 3 * width
     joint = numbers_at(load_word(addresses + 8) + 4 * (part // heads * steps * row + part % heads * d), steps * row)
     looked_at = steps if whole_at(form, MASKED) else 0
     there = numbers_at(load_word(addresses + 16) + 4 * (part // heads) * looked_at, looked_at)
@@ -357,54 +392,68 @@ def _backward_part(part: int, thread: int, addresses: int) -> None:
     sums = numbers_at(load_word(addresses + 32) + 8 * part * steps, 2 * steps)
     deltas = numbers_at(load_word(addresses + 40) + out_at, steps * width)
     by_joint = numbers_at(load_word(addresses + 48) + 4 * (part // heads * steps * row + part % heads * d), steps * row)
-    room = 5 * wide * d + 2 * (size + TALL) * across
-    turned_keys = numbers_at(load_word(addresses + 56) + 4 * thread * room, room)
-    each, square = wide * d, (size + TALL) * across
-    turned_values, queries, keys, above = (
-        turned_keys[each:], turned_keys[2 * each :], turned_keys[3 * each :], turned_keys[4 * each :],
+    each, most = (size + TALL) * d, (size + TALL) * ROW
+    room = 4 * GROUP * d + 3 * each + 2 * most + 3 * GROUP
+    own = load_word(addresses + 56) + 4 * thread * room
+    turned_queries = numbers_at(own, room)
+    turned_above, queries, above, keys = (
+        turned_queries[GROUP * d :], turned_queries[2 * GROUP * d :], turned_queries[3 * GROUP * d :],
+        turned_queries[4 * GROUP * d :],
     )  # fmt: skip
-    weights, by_scores = turned_keys[5 * each :], turned_keys[5 * each + square :]
-    ahead = part + whole_at(form, ROOM)
-    if steps <= size and ahead < whole_at(form, PARTS):
-        _ask_for_head(ahead, form, addresses, True)
+    by_keys, by_values, weights = keys[each:], keys[2 * each :], keys[3 * each :]
+    by_scores, shifts = weights[most:], weights[2 * most :]
+    shares, drifts = shifts[GROUP:], shifts[2 * GROUP :]
+    weights_at = own + 4 * (4 * GROUP * d + 3 * each)
+    by_scores_at, shifts_at = weights_at + 4 * most, weights_at + 8 * most
+    shares_at, drifts_at = shifts_at + 4 * GROUP, shifts_at + 8 * GROUP
+    following = part + whole_at(form, ROOM)
+    if steps <= size and following < whole_at(form, PARTS):
+        _ask_for_head(following, form, addresses, True)
     scale = np.float32(1.0 / math.sqrt(d))
     tilt = _tilt(form, part, scale)
     for begin_keys in range(0, steps, size):
-        count = min(size, steps - begin_keys)
-        _turn(joint, begin_keys * row + width, row, count, d, turned_keys)
-        _turn(joint, begin_keys * row + 2 * width, row, count, d, turned_values)
-        _gather(joint, begin_keys * row + width, row, count, d, keys)
-        begin_first = begin_keys if causal else 0
-        for begin_queries in range(begin_first, steps, size):
-            rows = min(size, steps - begin_queries)
-            _gather(joint, begin_queries * row, row, rows, d, queries)
-            _gather(deltas, begin_queries * width, width, rows, d, above)
+        count, touched, first = min(size, steps - begin_keys), 0, begin_keys if causal else 0
+        at_keys = begin_keys * row + width
+        _gather(joint, at_keys, row, count, d, keys)
+        while first < steps:
+            rows, ahead = _group(first, steps), first - begin_keys
+            terms, across = min(ahead + rows, count) if causal else count, compiled_up(rows, LANES)
+            _turn(joint, first * row, row, rows, d, turned_queries)
+            _turn(deltas, first * width, width, rows, d, turned_above)
+            _gather(joint, first * row, row, rows, d, queries)
+            _gather(deltas, first * width, width, rows, d, above)
+            _products(joint, at_keys, row, terms, d, turned_queries, ahead, causal, rows, weights)
+            _products(joint, at_keys + width, row, terms, d, turned_above, ahead, causal, rows, by_scores)
+            for i in range(rows):
+                shifts[i], shares[i] = sums[first + i], sums[steps + first + i]
+                drifts[i] = along(above[i * d :], outputs[(first + i) * width :], d)
+            _fill(shares_at, rows, across, ZERO)
+            for j in range(terms):
+                since = _since(j, ahead, causal)
+                line, by_line = weights_at + 4 * j * ROW, by_scores_at + 4 * j * ROW
+                if tilt > ZERO:
+                    _fallen(line, since, across, j - ahead, tilt)
+                _weigh(line, by_line, since, across, scale, shifts_at, shares_at, drifts_at)
+                hidden = j - ahead if causal else 0
+                if looked_at > 0 and there[begin_keys + j] == ZERO:
+                    hidden = across
+                _fill(line, max(since - LANES, 0), hidden, ZERO)
+                _fill(by_line, max(since - LANES, 0), hidden, ZERO)
             for block in range(0, rows, TALL):
-                first = min(block, rows - TALL)
-                here = begin_queries + first
-                terms = min(here + TALL - begin_keys, count) if causal else count
-                stop = compiled_up(terms, WIDE)
-                _products(queries, first * d, d, d, turned_keys, weights, first * across, across, stop)
-                _products(above, first * d, d, d, turned_values, by_scores, first * across, across, stop)
-                for r in range(TALL):
-                    p, by_p = weights[(first + r) * across :], by_scores[(first + r) * across :]
-                    limit = min(here + r + 1 - begin_keys, terms) if causal else terms
-                    if tilt > ZERO:
-                        _fallen(p[:terms], here + r - begin_keys, tilt)
-                    _masked(p, limit, stop, there[begin_keys:])
-                    drift = along(above[(first + r) * d :], outputs[(here + r) * width :], d)
-                    _weigh(p[:stop], by_p, scale, sums[here + r], sums[steps + here + r], drift)
-                    p[limit:stop] = ZERO
-                    by_p[limit:stop] = ZERO
-                _sums(
-                    by_scores, first * across, across, 1, keys, 0, d, terms, by_joint, here * row, row, begin_keys > 0
-                )
-            for block in range(0, count, TALL):
-                first = min(block, count - TALL)
-                since = first if causal and begin_queries == begin_keys else 0  # rows before do not look at these
-                at, into, more = since * across + first, (begin_keys + first) * row, begin_queries > begin_first
-                _sums(by_scores, at, 1, across, queries, since * d, d, rows - since, by_joint, into + width, row, more)
-                _sums(weights, at, 1, across, above, since * d, d, rows - since, by_joint, into + 2 * width, row, more)
+                top = min(block, rows - TALL)
+                seen = min(ahead + top + TALL, terms) if causal else terms
+                at = (first + top) * row
+                _sums(by_scores, top, 1, ROW, keys, 0, d, seen, by_joint, at, row, begin_keys > 0)
+            for block in range(0, terms, TALL):
+                since = _since(block, ahead, causal)
+                at, left, more = block * ROW + since, rows - since, block < touched
+                _sums(by_scores, at, ROW, 1, queries, since * d, d, left, by_keys, block * d, d, more)
+                _sums(weights, at, ROW, 1, above, since * d, d, left, by_values, block * d, d, more)
+            first, touched = first + rows, terms
+        for j in range(count):
+            into = by_joint[at_keys + j * row :]
+            copy(by_keys[j * d :], into, d)
+            copy(by_values[j * d :], into[width:], d)
 
 
 _address_of_forward, _address_of_backward = address_of(_forward_part), address_of(_backward_part)

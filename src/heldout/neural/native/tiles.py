@@ -152,6 +152,44 @@ def _tile_code(context: Any, builder: Any, signature: Any, arguments: Any, tall:
     return context.get_dummy_value()
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def turn_square(typing_context: Any, a: Any, at: Any, row: Any, out: Any, out_at: Any, out_row: Any) -> Any:
+    """out[k, r] = a[r, k] for LANES rows r and as many columns k of flat float32 arrays; rows begin so far apart."""
+    i = types.intp
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), LANES)
+
+        def lines(k: int) -> list[Any]:
+            at, row = arguments[k + 1 : k + 3]
+            corner = builder.gep(context.make_array(signature.args[k])(context, builder, arguments[k]).data, [at])
+            places = [builder.gep(corner, [builder.mul(row, row.type(r))]) for r in range(LANES)]
+            return [builder.bitcast(place, vector.as_pointer()) for place in places]
+
+        for line, place in zip(
+            turned(builder, [builder.load(one, align=4) for one in lines(0)]), lines(3), strict=True
+        ):
+            builder.store(line, place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, i, i, out, i, i), code
+
+
+def turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """The columns of a square of numbers: squares within it change places, from half its size down to one."""
+    word, size = ir.IntType(32), LANES // 2
+    while size:
+        upper = [k if not k & size else LANES + (k ^ size) for k in range(LANES)]
+        lower = [k ^ size if not k & size else LANES + k for k in range(LANES)]
+        new = list(rows)
+        for i in (i for i in range(LANES) if not i & size):
+            for at, places in ((i, upper), (i | size, lower)):
+                mask = ir.Constant(ir.VectorType(word, LANES), places)
+                new[at] = builder.shuffle_vector(rows[i], rows[i | size], mask)
+        rows, size = new, size // 2
+    return rows
+
+
 def _repeated(builder: Any, number: Any, vector: Any) -> Any:
     """A vector of one number, again and again."""
     nothing = ir.Constant(vector, ir.Undefined)
