@@ -178,7 +178,11 @@ def order_of(seed: Any, number: Any, n: Any, capacity: int) -> Array:
     return jnp.argsort(drawn_and_key(seed, number, n, capacity)[0])
 
 
-@functools.partial(jax.jit, static_argnames=("count",))
+@functools.partial(
+    jax.jit,
+    static_argnames=("count",),
+    compiler_options={"xla_backend_optimization_level": 0},  # compiling it takes longer than all its runs
+)
 def starts_of(seed: Any, number: Any, n: Any, count: int) -> Array:
     """Where the windows of an epoch begin: `count` of n places, each drawn by itself."""
     return jax.random.randint(keys_of(seed, number)[0], (count,), 0, n)
