@@ -38,6 +38,7 @@ from heldout.neural.native.products import (
     RIGHT,
     TURNED,
     ZERO,
+    add_rows,
     begin,
     compiled_laid,
     end,
@@ -133,12 +134,14 @@ def _squares(row: Numbers, mean: Any) -> Any:
 
 @njit(**QUICK)  # type: ignore[untyped-decorator]
 def through(before: int, x: Numbers, scale: Numbers, shift: Numbers, epsilon: Any, out: Numbers) -> None:
-    """f(x) of a row."""
+    """f(x) of a row; of a norm, the row's mean and 1 / σ go behind its last whole panel, for `norm_back`."""
     in_wide_registers()
     count = len(x)
     into = out[:count]
     if before == NORM:
         mean, inverse = _moments(x, epsilon)
+        behind = compiled_up(count, WIDE)
+        out[behind], out[behind + 1] = mean, inverse
         for j in range(count):
             into[j] = (x[j] - mean) * inverse * scale[j] + shift[j]
     elif before == RELU:
@@ -154,6 +157,14 @@ def through(before: int, x: Numbers, scale: Numbers, shift: Numbers, epsilon: An
 
 
 @njit(**QUICK)  # type: ignore[untyped-decorator]
+def _gelu_and_slope(z: Any) -> tuple[Any, Any]:
+    """GELU, and its derivative."""
+    share = sigmoid(TWICE_SLOPE * z * (ONE + CUBIC * z * z))
+    steep = TWICE_SLOPE * (ONE + np.float32(3.0) * CUBIC * z * z)
+    return z * share, share + z * share * (ONE - share) * steep
+
+
+@njit(**QUICK)  # type: ignore[untyped-decorator]
 def through_and_slope(
     before: int, x: Numbers, scale: Numbers, shift: Numbers, epsilon: Any, out: Numbers, slopes: Numbers
 ) -> None:
@@ -163,11 +174,7 @@ def through_and_slope(
     into, slope = out[:count], slopes[:count]
     if before == GELU:
         for j in range(count):
-            z = x[j]
-            share = sigmoid(TWICE_SLOPE * z * (ONE + CUBIC * z * z))
-            steep = TWICE_SLOPE * (ONE + np.float32(3.0) * CUBIC * z * z)
-            into[j] = z * share
-            slope[j] = share + z * share * (ONE - share) * steep
+            into[j], slope[j] = _gelu_and_slope(x[j])
     else:
         through(before, x, scale, shift, epsilon, out)
         if before == RELU:
@@ -175,15 +182,37 @@ def through_and_slope(
                 slope[j] = ONE if x[j] > ZERO else ZERO
 
 
+@njit(**QUICK)  # type: ignore[untyped-decorator]
+def through_and_back(before: int, x: Numbers, by: Numbers, out: Numbers) -> None:
+    """f(x) of a row for an activation or nothing, and the gradient by x in place of that by f(x)."""
+    in_wide_registers()
+    into, above = out[: len(x)], by[: len(x)]
+    if before == GELU:
+        for j in range(len(x)):
+            value, slope = _gelu_and_slope(x[j])
+            into[j] = value
+            above[j] *= slope
+    elif before == RELU:
+        for j in range(len(x)):
+            into[j] = max(x[j], ZERO)
+            above[j] = above[j] if x[j] > ZERO else ZERO
+    else:
+        for j in range(len(x)):
+            into[j] = x[j]
+
+
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def norm_back(
-    x: Numbers, above: Numbers, scale: Numbers, epsilon: Any, by_x: Numbers, by_scale: Numbers, by_shift: Numbers,
-    standard: Numbers,
+    x: Numbers, above: Numbers, scale: Numbers, by_x: Numbers, by_scale: Numbers, by_shift: Numbers, standard: Numbers
 ) -> None:  # fmt: skip
-    """The gradients of layer norm, from that by its output, `above`; `standard`: room for x̂."""
+    """The gradients of layer norm, from that by its output, `above`, which stands where `through` wrote that output.
+
+    `standard`: room for x̂.
+    """
     in_wide_registers()
     count = len(x)
-    mean, inverse = _moments(x, epsilon)
+    behind = compiled_up(count, WIDE)
+    mean, inverse = above[behind], above[behind + 1]
     by = by_x[:count]
     for j in range(len(by)):
         standard[j] = (x[j] - mean) * inverse
@@ -284,10 +313,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
         fill(given, row, rows, p)
         lay(units, TURNED, given, row, p, left)
         deltas, apart = whole_block(delta[first * m : (first + rows) * m], rows, m, filled)
-        for i in range(rows):
-            source, total = deltas[i * apart :], by_bias[:m]
-            for j in range(len(total)):
-                total[j] += source[j]
+        add_rows(deltas, apart, rows, by_bias[:m])
         lay(units, LEFT, deltas, apart, m, terms)
         lay(units, RIGHT, deltas, apart, m, right)
         for at in range(0, m, WIDE):
@@ -302,7 +328,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
             at = (first + i) * p
             above, slope, into = given[i * row :], slopes[i * row :], by_x[at : at + p]
             if before == NORM:
-                norm_back(x[at : at + p], above, scale, epsilon, into, by_norm, by_norm[p:], line)
+                norm_back(x[at : at + p], above, scale, into, by_norm, by_norm[p:], line)
             elif before == NOTHING:
                 for j in range(len(into)):
                     into[j] = above[j]

@@ -27,7 +27,7 @@ from heldout.neural.native.affine import (
     groups_of,
     norm_back,
     through,
-    through_and_slope,
+    through_and_back,
 )
 from heldout.neural.native.handler import (
     address_of,
@@ -45,6 +45,7 @@ from heldout.neural.native.products import (
     RIGHT,
     TURNED,
     ZERO,
+    add_rows,
     begin,
     compiled_laid,
     end,
@@ -201,14 +202,14 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     given = numbers_at(load_word(addresses + 104) + 4 * thread * room, room)
     filled = given[BLOCK * row :]
     line = filled[BLOCK * p :]
-    active, slopes, inner = line[p:], line[p + PANEL :], line[p + 2 * PANEL :]
+    active, square, inner = line[p:], line[p + PANEL :], line[p + 2 * PANEL :]
     turned = inner[BLOCK * STRIPE :]
     terms, right = turned[compiled_laid(units, BLOCK * p) :], turned[compiled_laid(units, 2 * BLOCK * p) :]
     inner_terms, part = turned[compiled_laid(units, 3 * BLOCK * p) :], compiled_laid(units, BLOCK * STRIPE)
     inner_right, active_turned, first = inner_terms[part:], inner_terms[2 * part :], inner_terms[3 * part :]
     second = first[compiled_laid(units, m * p) :]
-    turn(units, numbers_at(load_word(addresses + 24), m * p), p, m, slopes, first)
-    turn(units, numbers_at(load_word(addresses + 32), m * p), m, p, slopes, second)
+    turn(units, numbers_at(load_word(addresses + 24), m * p), p, m, square, first)
+    turn(units, numbers_at(load_word(addresses + 32), m * p), m, p, square, second)
     earliest, stop = blocks * group // groups, blocks * (group + 1) // groups
     begin(units)
     for block in range(earliest, stop):
@@ -220,10 +221,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
         fill(given, row, rows, p)
         lay(units, TURNED, given, row, p, turned)
         deltas, apart = whole_block(delta[start * p : (start + rows) * p], rows, p, filled)
-        for i in range(rows):
-            source = deltas[i * apart :]
-            for j in range(len(by_last)):
-                by_last[j] += source[j]
+        add_rows(deltas, apart, rows, by_last)
         lay(units, LEFT, deltas, apart, p, terms)
         lay(units, RIGHT, deltas, apart, p, right)
         for begins in range(0, m, STRIPE):
@@ -234,15 +232,9 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
             for column in range(begins, ends, WIDE):
                 at = (column - begins) * BLOCK
                 place = compiled_laid(units, at)
-                into, total = inner[at : at + PANEL], by_bias[column : column + WIDE]
-                steep = z[column * BLOCK : (column + WIDE) * BLOCK]
-                through_and_slope(between, steep, scale, shift, epsilon, active, slopes)
-                for j in range(len(into)):
-                    into[j] *= slopes[j]
-                for i in range(rows):
-                    source = into[i * WIDE :]
-                    for j in range(len(total)):
-                        total[j] += source[j]
+                into = inner[at : at + PANEL]
+                through_and_back(between, z[column * BLOCK : (column + WIDE) * BLOCK], into, active)
+                add_rows(into, WIDE, rows, by_bias[column : column + WIDE])
                 lay(units, LEFT, into, WIDE, WIDE, inner_terms[place:])
                 lay(units, RIGHT, into, WIDE, WIDE, inner_right[place:])
                 lay(units, TURNED, active, WIDE, WIDE, active_turned[place:])
@@ -264,7 +256,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
             at = (start + i) * p
             into, above, beside = by_x[at : at + p], given[i * row :], delta[at:]
             if before == NORM:
-                norm_back(x[at : at + p], above, scale, epsilon, into, by_scale, by_shift, line)
+                norm_back(x[at : at + p], above, scale, into, by_scale, by_shift, line)
             else:
                 for j in range(len(into)):
                     into[j] = above[j]

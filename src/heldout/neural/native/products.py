@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from heldout.neural.native import amx
-from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up, tall_wide
+from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up, in_wide_registers, tall_wide
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -92,11 +92,15 @@ def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
     """W (p, m) as right factors with p terms, of WIDE columns each. `square`: room."""
     for at in range(0, m, WIDE):
         for start in range(0, p, WIDE):
-            _cut(weights, p, m, start, at, square)
+            source, first, row = weights, start * m + at, m
+            if not units or start + WIDE > p or at + WIDE > m:
+                source, first, row = square, 0, WIDE
+                _cut(weights, p, m, start, at, square)
             into = out[compiled_laid(units, at * compiled_up(p, WIDE) + start * WIDE) :]
             if units:
                 for tile in range(2):
-                    amx.split(square, tile * LINES, tile * LINES + LINES * WIDE, WIDE, into, tile * TRIPLE)
+                    lower = first + tile * LINES
+                    amx.split(source, lower, lower + LINES * row, row, into, tile * TRIPLE)
             else:
                 for j in range(SQUARE):
                     into[j] = square[j]
@@ -107,12 +111,15 @@ def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
     """Wᵀ of W (p, m) as right factors with m terms, of WIDE columns each. `square`: room."""
     for at in range(0, p, WIDE):
         for start in range(0, m, WIDE):
-            _cut(weights, p, m, at, start, square)
+            source, first, row = weights, at * m + start, m
+            if not units or at + WIDE > p or start + WIDE > m:
+                source, first, row = square, 0, WIDE
+                _cut(weights, p, m, at, start, square)
             into = out[compiled_laid(units, at * compiled_up(m, WIDE) + start * WIDE) :]
             if units:
                 for tile in range(2):
-                    first = tile * LINES * WIDE
-                    amx.split_turned(square, first, first + LINES, WIDE, into, tile * TRIPLE)
+                    left = first + tile * LINES * row
+                    amx.split_turned(source, left, left + LINES, row, into, tile * TRIPLE)
             else:
                 for j in range(WIDE):
                     for k in range(WIDE):
@@ -219,6 +226,21 @@ def fill(block: Numbers, row: int, rows: int, columns: int) -> None:
         block[i * row + columns : i * row + wide] = ZERO
     for i in range(rows, BLOCK):
         block[i * row : i * row + wide] = ZERO
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def add_rows(block: Numbers, row: int, rows: int, total: Numbers) -> None:
+    """A block's rows are added to `total`."""
+    in_wide_registers()
+    fours = rows // 4 * 4
+    for i in range(0, fours, 4):
+        a, b, c, d = block[i * row :], block[(i + 1) * row :], block[(i + 2) * row :], block[(i + 3) * row :]
+        for j in range(len(total)):
+            total[j] += (a[j] + b[j]) + (c[j] + d[j])
+    for i in range(fours, rows):
+        a = block[i * row :]
+        for j in range(len(total)):
+            total[j] += a[j]
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
