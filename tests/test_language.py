@@ -211,6 +211,14 @@ def test_training_goes_on_from_a_checkpoint(transformer: Any, tmp_path: Path) ->
         np.testing.assert_array_equal(a, b)
 
 
+def test_progress_is_told_from_the_start(transformer: Any) -> None:
+    told: list[tuple[str, int, int]] = []
+    TransformerLanguageModel(**transformer.get_params()).fit(TEXT, progress=lambda *what: told.append(what))
+    assert [(done, total) for _, done, total in told] == [(done, 20) for done in range(21)]
+    assert "compiling" in told[0][0]
+    assert told[20][0].startswith("step 200: ")
+
+
 def test_validation_is_not_learned_from(transformer: Any) -> None:
     cut = round(0.9 * len(TEXT))
     other = TransformerLanguageModel(**transformer.get_params()).fit(TEXT[:cut], validation="é" + TEXT[cut + 1 :])

@@ -158,6 +158,8 @@ def train(
     if resume is not None:
         course = load_checkpoint(resume, digest, course)
     trainer = Trainer(network, plan, source, held, scaling)
+    if step is not None:
+        step("compiling (longest the first time)", len(course.epochs), plan.max_epochs)
     stopped = f"all {plan.max_epochs} epochs were made."
     try:
         while len(course.epochs) < plan.max_epochs:
