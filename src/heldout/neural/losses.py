@@ -15,6 +15,9 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
 from heldout.neural.layers.base import Array
+from heldout.neural.layers.platform import by_platform
+
+LEAST_SCORES = 2**15  # from which the kernel is worth being called
 
 
 @dataclass(frozen=True)
@@ -135,22 +138,50 @@ def softmax_cross_entropy(scores: Array, codes: Array) -> Array:
 
     .. math:: L = \log \sum_k e^{z_k} - z_y, \qquad \nabla_z L = \text{softmax}(z) - e_y
     """
-    return jax.nn.logsumexp(scores, axis=-1) - _picked(scores, codes)
+    return _forward(scores, codes)[0]
 
 
 def _picked(scores: Array, codes: Array) -> Array:
     return jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
 
 
+def _has_kernel(scores: Array) -> bool:
+    """Whether there is a kernel on the CPU (`native/cross_entropy.py`), which shares the rows out to threads."""
+    return scores.size >= LEAST_SCORES and scores.dtype == jnp.float32
+
+
 def _forward(scores: Array, codes: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    total = jax.nn.logsumexp(scores, axis=-1)
-    return total - _picked(scores, codes), (scores, codes, total)
+    def by_xla(scores: Array, codes: Array) -> tuple[Array, Array]:
+        total = jax.nn.logsumexp(scores, axis=-1)
+        return total - _picked(scores, codes), total
+
+    def by_kernel(scores: Array, codes: Array) -> tuple[Array, Array]:
+        from heldout.neural.native.cross_entropy import forward  # Numba is imported where it is needed
+
+        losses, totals = forward(scores.reshape(-1, scores.shape[-1]), codes.reshape(-1).astype(jnp.int32))
+        return losses.reshape(codes.shape), totals.reshape(codes.shape)
+
+    if not _has_kernel(scores):
+        losses, totals = by_xla(scores, codes)
+    else:
+        losses, totals = by_platform(scores, codes, cpu=by_kernel, default=by_xla)
+    return losses, (scores, codes, totals)
 
 
 def _backward(kept: tuple[Array, Array, Array], upstream: Array) -> tuple[Array, None]:
-    scores, codes, total = kept
-    hot = jnp.arange(scores.shape[-1]) == codes[..., None]
-    return (jnp.exp(scores - total[..., None]) - hot) * upstream[..., None], None
+    def by_xla(scores: Array, codes: Array, total: Array, upstream: Array) -> Array:
+        hot = jnp.arange(scores.shape[-1]) == codes[..., None]
+        return (jnp.exp(scores - total[..., None]) - hot) * upstream[..., None]
+
+    def by_kernel(scores: Array, codes: Array, *others: Array) -> Array:
+        from heldout.neural.native.cross_entropy import backward
+
+        rows, known = scores.reshape(-1, scores.shape[-1]), codes.reshape(-1).astype(jnp.int32)
+        return backward(rows, known, *(one.reshape(-1) for one in others)).reshape(scores.shape)
+
+    if not _has_kernel(kept[0]):
+        return by_xla(*kept, upstream), None
+    return by_platform(*kept, upstream, cpu=by_kernel, default=by_xla), None
 
 
 softmax_cross_entropy.defvjp(_forward, _backward)
