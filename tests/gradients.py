@@ -37,9 +37,12 @@ def differences(point: Any, values: np.ndarray) -> Any:
 
 
 def error(found: Any, expected: Any, share: float = 0.1) -> float:
-    """The largest error among a tree's arrays, each relative to its norm, or to a share of the tree's if larger."""
+    """The largest error among a tree's arrays, each relative to its norm, or to a share of the tree's if larger.
+
+    Not a number, where one of them is.
+    """
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True)]
     assert all(a.shape == b.shape for a, b in pairs)
     floor = max(share * np.sqrt(sum(np.sum(np.square(b, dtype=np.float64)) for _, b in pairs)), 1e-3)
-    return max((float(np.linalg.norm(a - b) / max(np.linalg.norm(b), floor)) for a, b in pairs), default=0.0)
+    return float(np.max([np.linalg.norm(a - b) / max(np.linalg.norm(b), floor) for a, b in pairs], initial=0.0))

@@ -136,7 +136,7 @@ def test_the_solution_is_that_of_rational_arithmetic() -> None:
     gram = [[sum(r[i] * r[j] for r in V) for j in range(5)] for i in range(5)]
     left = [sum(r[i] * e for r, e in zip(V, residual, strict=True)) for i in range(5)]
     step = solve(gram, left)
-    assert max(abs(float(s / w)) for s, w in zip(step, coef, strict=True)) < 1e-15
+    assert all(abs(float(s / w)) < 1e-15 for s, w in zip(step, coef, strict=True))
 
 
 def solve(matrix: list[list[Fraction]], right: list[Fraction]) -> list[Fraction]:

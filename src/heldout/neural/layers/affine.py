@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,21 +35,39 @@ def affine(x: Array, params: Params, before: Layer | None = None, its: Params | 
 
     where :math:`\delta = \partial L / \partial z`, and f is the layer `before`, of weights `its`.
     """
-    weights, its = params["weights"], its or {}
-    bias = params["bias"] if "bias" in params else jnp.zeros(weights.shape[1], x.dtype)
+    return side_by_side(x, [params], before, its)
+
+
+def side_by_side(x: Array, maps: Sequence[Params], before: Layer | None = None, its: Params | None = None) -> Array:
+    """The outputs of several affine maps of equally many columns, as those of one."""
+    its, weights = its or {}, tuple(params["weights"] for params in maps)
+    columns = sum(matrix.shape[1] for matrix in weights)
+    if len(maps) > 1 and not (has_kernel(before, x, columns) and _in_panels(columns // len(maps))):
+        weights = (jnp.concatenate(weights, axis=1),)
+    biased = "bias" in maps[0]
+    bias = jnp.concatenate([params["bias"] for params in maps]) if biased else jnp.zeros(columns, x.dtype)
     return _affine(before, x, weights, bias, its.get("scale", bias[:0]), its.get("shift", bias[:0]))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _affine(before: Layer | None, x: Array, weights: Array, bias: Array, scale: Array, shift: Array) -> Array:
-    def by_xla(x: Array, weights: Array, bias: Array, scale: Array, shift: Array) -> Array:
-        return _first(before, x, scale, shift) @ weights + bias
+def _in_panels(columns: int) -> bool:
+    """Whether the kernel takes so many columns of a matrix without a rest."""
+    from heldout.neural.native.tiles import WIDE  # Numba is imported where it is needed
 
-    if not has_kernel(before, x, weights.shape[1]):
+    return columns % WIDE == 0
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _affine(
+    before: Layer | None, x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array
+) -> Array:
+    def by_xla(x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array) -> Array:
+        return _first(before, x, scale, shift) @ jnp.concatenate(weights, axis=1) + bias
+
+    if not has_kernel(before, x, bias.shape[0]):
         return by_xla(x, weights, bias, scale, shift)
 
-    def by_kernel(x: Array, weights: Array, bias: Array, scale: Array, shift: Array) -> Array:
-        from heldout.neural.native.affine import forward  # Numba is imported where it is needed
+    def by_kernel(x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array) -> Array:
+        from heldout.neural.native.affine import forward
 
         z = forward(x.reshape(-1, x.shape[-1]), weights, bias, scale, shift, *kernel_terms(before))
         return z.reshape(*x.shape[:-1], z.shape[-1])
@@ -57,31 +77,31 @@ def _affine(before: Layer | None, x: Array, weights: Array, bias: Array, scale: 
 
 
 def _forward(
-    before: Layer | None, x: Array, weights: Array, bias: Array, scale: Array, shift: Array
-) -> tuple[Array, tuple[Array, ...]]:
+    before: Layer | None, x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array
+) -> tuple[Array, tuple[Any, ...]]:
     return _affine(before, x, weights, bias, scale, shift), (x, weights, scale, shift)
 
 
-def _backward(before: Layer | None, kept: tuple[Array, ...], delta: Array) -> tuple[Array, ...]:
+def _backward(before: Layer | None, kept: tuple[Any, ...], delta: Array) -> tuple[Any, ...]:
     x, weights, scale, shift = kept
 
-    def by_xla(x: Array, weights: Array, scale: Array, shift: Array, delta: Array) -> tuple[Array, ...]:
+    def by_xla(x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array) -> tuple[Any, ...]:
         given, back = jax.vjp(lambda *of: _first(before, *of), x, scale, shift)
         by_weights, by_bias = sums(given, delta)
-        by_x, by_scale, by_shift = back(delta @ weights.T)
-        return by_x, by_weights, by_bias, by_scale, by_shift
+        by_x, by_scale, by_shift = back(delta @ jnp.concatenate(weights, axis=1).T)
+        return by_x, tuple(jnp.split(by_weights, len(weights), axis=1)), by_bias, by_scale, by_shift
 
-    if not has_kernel(before, x, weights.shape[1]):
+    if not has_kernel(before, x, delta.shape[-1]):
         return by_xla(x, weights, scale, shift, delta)
 
-    def by_kernel(x: Array, weights: Array, scale: Array, shift: Array, delta: Array) -> tuple[Array, ...]:
+    def by_kernel(x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array) -> tuple[Any, ...]:
         from heldout.neural.native.affine import backward
 
         rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
         by_x, by_weights, by_bias, *by_norm = backward(rows, weights, scale, shift, deltas, *kernel_terms(before))
         return by_x.reshape(x.shape), by_weights, by_bias, *(by[: len(scale)] for by in by_norm)
 
-    found: tuple[Array, ...] = by_platform(*kept, delta, cpu=by_kernel, default=by_xla)
+    found: tuple[Any, ...] = by_platform(*kept, delta, cpu=by_kernel, default=by_xla)
     return found
 
 

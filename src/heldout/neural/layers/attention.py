@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.affine import affine
+from heldout.neural.layers.affine import affine, side_by_side
 from heldout.neural.layers.attending import Look, attend, attend_jointly, heads_of, merged, weights_of
 from heldout.neural.layers.base import (
     Array,
@@ -181,9 +181,7 @@ class MultiHeadAttention(SequenceLayer):
         self, params: Params, x: Array, first: Any = 0, before: Layer | None = None, its: Params | None = None
     ) -> Array:
         """Queries, keys and values side by side (n, T, 3 C), of steps that begin at the place `first`: one product."""
-        three = [params[part] for part in PARTS[:3]]
-        both = {name: jnp.concatenate([part[name] for part in three], axis=-1) for name in three[0]}
-        joint = affine(x, both, before, its)
+        joint = side_by_side(x, [params[part] for part in PARTS[:3]], before, its)
         if self.positions != "rotary":
             return joint
         q, k, v = heads_of(joint, self.heads)

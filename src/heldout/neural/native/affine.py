@@ -14,6 +14,7 @@ the groups in their order: the result does not depend on the threads.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -64,44 +65,53 @@ APART = 16  # numbers between rows that lie side by side, so that they do not fa
 
 # The form, the first operand: parts; threads there is room for; with which part the second phase begins; rows; numbers
 # of a row of x, and of y; what comes before; whether there are matrix units; numbers of a thread's room, and of a
-# group's gradients; ε of layer norm, a single-precision number.
-PARTS, ROOM, SECOND, ROWS, INPUTS, OUTPUTS, BEFORE, UNITS, ROOM_SIZE, GROUP_SIZE, EPSILON = range(11)
+# group's gradients; matrices that W is made of, side by side; ε of layer norm, a single-precision number.
+PARTS, ROOM, SECOND, ROWS, INPUTS, OUTPUTS, BEFORE, UNITS, ROOM_SIZE, GROUP_SIZE, MATRICES, EPSILON = range(12)
 ONE = np.float32(1.0)
 TWICE_SLOPE, CUBIC = np.float32(2.0 * np.sqrt(2.0 / np.pi)), np.float32(0.044715)
 
 
 def forward(
-    x: Array, weights: Array, bias: Array, scale: Array, shift: Array, before: int, epsilon: float = 0.0
+    x: Array, weights: Sequence[Array], bias: Array, scale: Array, shift: Array, before: int, epsilon: float = 0.0
 ) -> Array:
-    """f(x) W + b for rows x (n, p), `weights` (p, m) and `bias` (m,); `scale` and `shift` (p,) are those of a norm."""
+    """f(x) W + b for rows x (n, p) and `bias` (m,); `scale` and `shift` (p,) are those of a norm.
+
+    W (p, m) is one matrix, or several side by side that have equally many columns, which WIDE divides.
+    """
     register(heldout_affine=_serve_forward, heldout_affine_back=_serve_backward)
-    (n, p), m = x.shape, weights.shape[1]
+    (n, p), m = x.shape, bias.shape[0]
     units, wide, across = amx.ready(), up(p, WIDE), up(m, WIDE)
     room = BLOCK * (wide + APART) + PANEL + laid(units, BLOCK * wide + wide * across)
-    form = form_of((-(-n // BLOCK), 0), n, p, m, before, units, room, 0, epsilon)
+    form = form_of((-(-n // BLOCK), 0), n, p, m, before, units, room, 0, len(weights), epsilon)
     y, _ = jax.ffi.ffi_call(
         "heldout_affine", (numbers(n, m), numbers(form[ROOM], room)), vmap_method="sequential"
-    )(form, x, weights, bias, scale, shift)  # fmt: skip
+    )(form, x, bias, scale, shift, *weights)  # fmt: skip
     return y
 
 
 def backward(
-    x: Array, weights: Array, scale: Array, shift: Array, delta: Array, before: int, epsilon: float = 0.0
-) -> tuple[Array, Array, Array, Array, Array]:
+    x: Array, weights: Sequence[Array], scale: Array, shift: Array, delta: Array, before: int, epsilon: float = 0.0
+) -> tuple[Array, tuple[Array, ...], Array, Array, Array]:
     """The gradients by x, W, b, and by scale and shift (p,) of a norm, from that by y, `delta` (n, m)."""
     register(heldout_affine=_serve_forward, heldout_affine_back=_serve_backward)
-    (n, p), m = x.shape, weights.shape[1]
+    (n, p), m = x.shape, delta.shape[1]
     groups, units, wide, across = groups_of(n), amx.ready(), up(p, WIDE), up(m, WIDE)
     size = wide * across + across + up(2 * p, LANES)
     room = 2 * BLOCK * (wide + APART) + BLOCK * across + PANEL + wide
     room += laid(units, BLOCK * (wide + 2 * across) + wide * across)
-    form = form_of((groups, across // WIDE), n, p, m, before, units, room, size, epsilon)
-    by_x, by_weights, sums, _, _ = jax.ffi.ffi_call(
+    form = form_of((groups, across // WIDE), n, p, m, before, units, room, size, len(weights), epsilon)
+    by_x, sums, _, _, *by_weights = jax.ffi.ffi_call(
         "heldout_affine_back",
-        (numbers(n, p), numbers(p, m), numbers(m + 2 * p), numbers(groups, size), numbers(form[ROOM], room)),
+        (
+            numbers(n, p),
+            numbers(m + 2 * p),
+            numbers(groups, size),
+            numbers(form[ROOM], room),
+            *(numbers(*matrix.shape) for matrix in weights),
+        ),
         vmap_method="sequential",
-    )(form, x, weights, scale, shift, delta)
-    return by_x, by_weights, sums[:m], sums[m : m + p], sums[m + p :]
+    )(form, x, scale, shift, delta, *weights)
+    return by_x, tuple(by_weights), sums[:m], sums[m : m + p], sums[m + p :]
 
 
 def groups_of(n: int) -> int:
@@ -239,28 +249,31 @@ def add_up(partial: Numbers, size: int, groups: int, out: Numbers) -> None:
 def _prepare(thread: int, addresses: int) -> None:
     """Every thread lays out W for itself: from another processor's cache it would take longer to come."""
     form = load_word(addresses)
-    p, m, units = whole_at(form, INPUTS), whole_at(form, OUTPUTS), whole_at(form, UNITS) != 0
-    room, wide = whole_at(form, ROOM_SIZE), compiled_up(p, WIDE)
-    at = BLOCK * (wide + APART) + PANEL + compiled_laid(units, BLOCK * wide)
-    panel = numbers_at(load_word(addresses + 56) + 4 * thread * room, room)
-    pack(units, numbers_at(load_word(addresses + 16), p * m), p, m, panel, panel[at:])
+    p, units, matrices = whole_at(form, INPUTS), whole_at(form, UNITS) != 0, whole_at(form, MATRICES)
+    room, wide, each = whole_at(form, ROOM_SIZE), compiled_up(p, WIDE), whole_at(form, OUTPUTS) // matrices
+    panel = numbers_at(load_word(addresses + 48 + 8 * matrices) + 4 * thread * room, room)
+    packed = panel[BLOCK * (wide + APART) + PANEL + compiled_laid(units, BLOCK * wide) :]
+    for k in range(matrices):
+        matrix = numbers_at(load_word(addresses + 40 + 8 * k), p * each)
+        pack(units, matrix, p, each, panel, packed[compiled_laid(units, k * each * wide) :])
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(block: int, thread: int, addresses: int) -> None:
-    """A block of rows. Operands: form, x, W, b, scale, shift; results: y, room."""
+    """A block of rows. Operands: form, x, b, scale, shift, W; results: y, room."""
     form = load_word(addresses)
+    results = addresses + 40 + 8 * whole_at(form, MATRICES)
     n, p, m = whole_at(form, ROWS), whole_at(form, INPUTS), whole_at(form, OUTPUTS)
     before, units = whole_at(form, BEFORE), whole_at(form, UNITS) != 0
     epsilon = numbers_at(form + 4 * EPSILON, 1)[0]
     first, wide, row = block * BLOCK, compiled_up(p, WIDE), compiled_up(p, WIDE) + APART
     rows = min(BLOCK, n - first)
     x = numbers_at(load_word(addresses + 8) + 4 * first * p, rows * p)
-    y = numbers_at(load_word(addresses + 48) + 4 * first * m, rows * m)
-    bias = numbers_at(load_word(addresses + 24), m)
-    scale, shift = numbers_at(load_word(addresses + 32), p), numbers_at(load_word(addresses + 40), p)
+    y = numbers_at(load_word(results) + 4 * first * m, rows * m)
+    bias = numbers_at(load_word(addresses + 16), m)
+    scale, shift = numbers_at(load_word(addresses + 24), p), numbers_at(load_word(addresses + 32), p)
     room = whole_at(form, ROOM_SIZE)
-    given = numbers_at(load_word(addresses + 56) + 4 * thread * room, room)
+    given = numbers_at(load_word(results + 8) + 4 * thread * room, room)
     panel = given[BLOCK * row :]
     left = panel[PANEL:]
     weights = left[compiled_laid(units, BLOCK * wide) :]
@@ -278,20 +291,22 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _group_part(group: int, thread: int, addresses: int) -> None:
-    """A group of rows. Operands: form, x, W, scale, shift, δ; results: by x, by W, sums, groups, room."""
+    """A group of rows. Operands: form, x, scale, shift, δ, W; results: by x, sums, groups, room, by W."""
     form = load_word(addresses)
+    matrices = whole_at(form, MATRICES)
+    results = addresses + 40 + 8 * matrices
     n, p, m = whole_at(form, ROWS), whole_at(form, INPUTS), whole_at(form, OUTPUTS)
     groups, before, units = whole_at(form, SECOND), whole_at(form, BEFORE), whole_at(form, UNITS) != 0
     epsilon = numbers_at(form + 4 * EPSILON, 1)[0]
     wide, across, row = compiled_up(p, WIDE), compiled_up(m, WIDE), compiled_up(p, WIDE) + APART
-    x, delta = numbers_at(load_word(addresses + 8), n * p), numbers_at(load_word(addresses + 40), n * m)
-    scale, shift = numbers_at(load_word(addresses + 24), p), numbers_at(load_word(addresses + 32), p)
-    by_x, size = numbers_at(load_word(addresses + 48), n * p), whole_at(form, GROUP_SIZE)
-    own = numbers_at(load_word(addresses + 72) + 4 * group * size, size)
+    x, delta = numbers_at(load_word(addresses + 8), n * p), numbers_at(load_word(addresses + 32), n * m)
+    scale, shift = numbers_at(load_word(addresses + 16), p), numbers_at(load_word(addresses + 24), p)
+    by_x, size = numbers_at(load_word(results), n * p), whole_at(form, GROUP_SIZE)
+    own = numbers_at(load_word(results + 16) + 4 * group * size, size)
     by_bias, by_norm = own[wide * across :], own[wide * across + across :]
     by_bias[: across + 2 * p] = ZERO
     room = whole_at(form, ROOM_SIZE)
-    given = numbers_at(load_word(addresses + 80) + 4 * thread * room, room)
+    given = numbers_at(load_word(results + 24) + 4 * thread * room, room)
     slopes = given[BLOCK * row :]
     filled = slopes[BLOCK * row :]
     line = filled[BLOCK * across :]
@@ -300,7 +315,10 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     terms = left[compiled_laid(units, BLOCK * wide) :]
     right = terms[compiled_laid(units, BLOCK * across) :]
     turned = right[compiled_laid(units, BLOCK * across) :]
-    turn(units, numbers_at(load_word(addresses + 16), p * m), p, m, panel, turned)
+    each = m // matrices
+    for k in range(matrices):
+        matrix = numbers_at(load_word(addresses + 40 + 8 * k), p * each)
+        turn(units, matrix, p, each, across, panel, turned[compiled_laid(units, k * each * WIDE) :])
     begins, stop = n * group // groups, n * (group + 1) // groups
     begin(units)
     for first in range(begins, stop, BLOCK):
@@ -348,12 +366,13 @@ def _together_part(panel: int, thread: int, addresses: int) -> None:
         whole_at(form, SECOND),
         whole_at(form, GROUP_SIZE),
     )
-    wide, across = compiled_up(p, WIDE), compiled_up(m, WIDE)
-    partial = numbers_at(load_word(addresses + 72), groups * size)
-    by_weights, sums = numbers_at(load_word(addresses + 56), p * m), numbers_at(load_word(addresses + 64), m + 2 * p)
+    matrices, wide, across = whole_at(form, MATRICES), compiled_up(p, WIDE), compiled_up(m, WIDE)
+    results, each = addresses + 40 + 8 * matrices, m // matrices
+    partial, sums = numbers_at(load_word(results + 16), groups * size), numbers_at(load_word(results + 8), m + 2 * p)
     at, count = panel * WIDE, min(WIDE, m - panel * WIDE)
+    by_matrix, within = numbers_at(load_word(results + 32 + 8 * (at // each)), p * each), at % each
     for k in range(p):
-        add_up(partial[(panel * wide + k) * WIDE :], size, groups, by_weights[k * m + at :][:count])
+        add_up(partial[(panel * wide + k) * WIDE :], size, groups, by_matrix[k * each + within :][:count])
     add_up(partial[wide * across + at :], size, groups, sums[at:][:count])
     if panel == 0:
         add_up(partial[wide * across + across :], size, groups, sums[m:][: 2 * p])

@@ -208,8 +208,8 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     inner_terms, part = turned[compiled_laid(units, 3 * BLOCK * p) :], compiled_laid(units, BLOCK * STRIPE)
     inner_right, active_turned, first = inner_terms[part:], inner_terms[2 * part :], inner_terms[3 * part :]
     second = first[compiled_laid(units, m * p) :]
-    turn(units, numbers_at(load_word(addresses + 24), m * p), p, m, square, first)
-    turn(units, numbers_at(load_word(addresses + 32), m * p), m, p, square, second)
+    turn(units, numbers_at(load_word(addresses + 24), m * p), p, m, m, square, first)
+    turn(units, numbers_at(load_word(addresses + 32), m * p), m, p, p, square, second)
     earliest, stop = blocks * group // groups, blocks * (group + 1) // groups
     begin(units)
     for block in range(earliest, stop):

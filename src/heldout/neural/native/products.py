@@ -106,16 +106,16 @@ def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
                     into[j] = square[j]
 
 
-@njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
-def turn(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Numbers) -> None:
-    """Wᵀ of W (p, m) as right factors with m terms, of WIDE columns each. `square`: room."""
+@njit("void(boolean, float32[::1], int64, int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
+def turn(units: bool, weights: Numbers, p: int, m: int, terms: int, square: Numbers, out: Numbers) -> None:
+    """Wᵀ of W (p, m) as right factors with m of the `terms` terms, of WIDE columns each. `square`: room."""
     for at in range(0, p, WIDE):
         for start in range(0, m, WIDE):
             source, first, row = weights, at * m + start, m
             if not units or at + WIDE > p or start + WIDE > m:
                 source, first, row = square, 0, WIDE
                 _cut(weights, p, m, at, start, square)
-            into = out[compiled_laid(units, at * compiled_up(m, WIDE) + start * WIDE) :]
+            into = out[compiled_laid(units, at * terms + start * WIDE) :]
             if units:
                 for tile in range(2):
                     left = first + tile * LINES * row
