@@ -13,6 +13,7 @@ from heldout.neural.layers import Conv2D, MaxPool2D, ReLU, Sequential, Sigmoid, 
 from heldout.neural.layers.fusion import apply_fused
 from heldout.neural.layers.windows import Window
 from heldout.neural.native import correlation as native
+from kernels import calls
 
 # Images, rows, columns, channels, filters, rows and columns of the kernel, zeros above and left, below and right,
 # rows and columns from one place to the next.
@@ -67,16 +68,8 @@ def test_the_same_as_xla(case: tuple) -> None:
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels are called however little there is to do; which of them were."""
-    names: list[str] = []
-    for name in ("correlate", "weigh", "spread"):
-
-        def noted(*given: object, name: str = name, own: object = getattr(native, name), **named: object) -> jax.Array:
-            names.append(name)
-            return own(*given, **named)
-
-        monkeypatch.setattr(native, name, noted)
     monkeypatch.setattr(correlation, "LEAST_PRODUCTS", 0)
-    return names
+    return calls(monkeypatch, native, "correlate", "weigh", "spread")
 
 
 def test_layers_use_them(called: list[str]) -> None:

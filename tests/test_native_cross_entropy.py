@@ -12,21 +12,14 @@ from heldout.neural import losses
 from heldout.neural.losses import softmax_cross_entropy
 from heldout.neural.metrics import accuracy
 from heldout.neural.native import cross_entropy as native
+from kernels import calls
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels are called however few scores there are; which of them were."""
-    names: list[str] = []
-    for name in ("forward", "backward"):
-
-        def noted(*given: object, name: str = name, own: object = getattr(native, name)) -> object:
-            names.append(name)
-            return own(*given)
-
-        monkeypatch.setattr(native, name, noted)
     monkeypatch.setattr(losses, "LEAST_SCORES", 0)
-    return names
+    return calls(monkeypatch, native, "forward", "backward")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 3), (130, 66), (3, 5000), (4, 7, 66), (2, 3, 5, 17)], ids=str)

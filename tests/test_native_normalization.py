@@ -9,21 +9,14 @@ import pytest
 
 from heldout.neural.layers import BatchNorm, ReLU, Sequential, normalization
 from heldout.neural.native import normalization as native
+from kernels import calls
 
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The kernels are called however few numbers there are; which of them were."""
-    names: list[str] = []
-    for name in ("moments", "backward"):
-
-        def noted(*given: object, name: str = name, own: object = getattr(native, name)) -> object:
-            names.append(name)
-            return own(*given)
-
-        monkeypatch.setattr(native, name, noted)
     monkeypatch.setattr(normalization, "LEAST_NUMBERS", 0)
-    return names
+    return calls(monkeypatch, native, "moments", "backward")
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 7, 6), (3, 16, 16, 32), (700, 130)], ids=str)

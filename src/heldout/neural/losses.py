@@ -141,7 +141,8 @@ def softmax_cross_entropy(scores: Array, codes: Array) -> Array:
     return _forward(scores, codes)[0]
 
 
-def _picked(scores: Array, codes: Array) -> Array:
+def picked(scores: Array, codes: Array) -> Array:
+    """The score of each row's class."""
     return jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
 
 
@@ -150,15 +151,20 @@ def _has_kernel(scores: Array) -> bool:
     return scores.size >= LEAST_SCORES and scores.dtype == jnp.float32
 
 
+def _rows(scores: Array, codes: Array) -> tuple[Array, Array]:
+    """Scores (n, K) and codes (n,) as the kernel takes them."""
+    return scores.reshape(-1, scores.shape[-1]), codes.reshape(-1).astype(jnp.int32)
+
+
 def _forward(scores: Array, codes: Array) -> tuple[Array, tuple[Array, Array, Array]]:
     def by_xla(scores: Array, codes: Array) -> tuple[Array, Array]:
         total = jax.nn.logsumexp(scores, axis=-1)
-        return total - _picked(scores, codes), total
+        return total - picked(scores, codes), total
 
     def by_kernel(scores: Array, codes: Array) -> tuple[Array, Array]:
         from heldout.neural.native.cross_entropy import forward  # Numba is imported where it is needed
 
-        losses, totals = forward(scores.reshape(-1, scores.shape[-1]), codes.reshape(-1).astype(jnp.int32))
+        losses, totals = forward(*_rows(scores, codes))
         return losses.reshape(codes.shape), totals.reshape(codes.shape)
 
     if not _has_kernel(scores):
@@ -176,8 +182,7 @@ def _backward(kept: tuple[Array, Array, Array], upstream: Array) -> tuple[Array,
     def by_kernel(scores: Array, codes: Array, *others: Array) -> Array:
         from heldout.neural.native.cross_entropy import backward
 
-        rows, known = scores.reshape(-1, scores.shape[-1]), codes.reshape(-1).astype(jnp.int32)
-        return backward(rows, known, *(one.reshape(-1) for one in others)).reshape(scores.shape)
+        return backward(*_rows(scores, codes), *(one.reshape(-1) for one in others)).reshape(scores.shape)
 
     if not _has_kernel(kept[0]):
         return by_xla(*kept, upstream), None
@@ -283,7 +288,7 @@ class Hinge(Loss):
         if outputs.shape[-1] == 1:
             return jax.nn.relu(1.0 - (2.0 * targets - 1.0) * outputs[:, 0])
         others = jnp.where(jnp.arange(outputs.shape[-1]) == targets[:, None], -jnp.inf, outputs)
-        return jax.nn.relu(1.0 + others.max(axis=-1) - _picked(outputs, targets))
+        return jax.nn.relu(1.0 + others.max(axis=-1) - picked(outputs, targets))
 
 
 LOSSES: dict[str, type[Loss]] = {

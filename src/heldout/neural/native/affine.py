@@ -67,6 +67,7 @@ APART = 16  # numbers between rows that lie side by side, so that they do not fa
 # of a row of x, and of y; what comes before; whether there are matrix units; numbers of a thread's room, and of a
 # group's gradients; matrices that W is made of, side by side; ε of layer norm, a single-precision number.
 PARTS, ROOM, SECOND, ROWS, INPUTS, OUTPUTS, BEFORE, UNITS, ROOM_SIZE, GROUP_SIZE, MATRICES, EPSILON = range(12)
+WEIGHTS = 40  # bytes before the addresses of W's matrices: those of five operands
 ONE = np.float32(1.0)
 TWICE_SLOPE, CUBIC = np.float32(2.0 * np.sqrt(2.0 / np.pi)), np.float32(0.044715)
 
@@ -143,6 +144,12 @@ def _squares(row: Numbers, mean: Any) -> Any:
 
 
 @njit(**QUICK)  # type: ignore[untyped-decorator]
+def _share(z: Any) -> Any:
+    """What GELU takes of z."""
+    return sigmoid(TWICE_SLOPE * z * (ONE + CUBIC * z * z))
+
+
+@njit(**QUICK)  # type: ignore[untyped-decorator]
 def through(before: int, x: Numbers, scale: Numbers, shift: Numbers, epsilon: Any, out: Numbers) -> None:
     """f(x) of a row; of a norm, the row's mean and 1 / σ go behind its last whole panel, for `norm_back`."""
     in_wide_registers()
@@ -159,8 +166,7 @@ def through(before: int, x: Numbers, scale: Numbers, shift: Numbers, epsilon: An
             into[j] = max(x[j], ZERO)
     elif before == GELU:
         for j in range(count):
-            z = x[j]
-            into[j] = z * sigmoid(TWICE_SLOPE * z * (ONE + CUBIC * z * z))
+            into[j] = x[j] * _share(x[j])
     else:
         for j in range(count):
             into[j] = x[j]
@@ -169,7 +175,7 @@ def through(before: int, x: Numbers, scale: Numbers, shift: Numbers, epsilon: An
 @njit(**QUICK)  # type: ignore[untyped-decorator]
 def _gelu_and_slope(z: Any) -> tuple[Any, Any]:
     """GELU, and its derivative."""
-    share = sigmoid(TWICE_SLOPE * z * (ONE + CUBIC * z * z))
+    share = _share(z)
     steep = TWICE_SLOPE * (ONE + np.float32(3.0) * CUBIC * z * z)
     return z * share, share + z * share * (ONE - share) * steep
 
@@ -246,23 +252,28 @@ def add_up(partial: Numbers, size: int, groups: int, out: Numbers) -> None:
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _results(addresses: int) -> int:
+    """Where the addresses of results begin: behind those of W's matrices."""
+    return addresses + WEIGHTS + 8 * whole_at(load_word(addresses), MATRICES)  # type: ignore[no-any-return]
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _prepare(thread: int, addresses: int) -> None:
     """Every thread lays out W for itself: from another processor's cache it would take longer to come."""
     form = load_word(addresses)
     p, units, matrices = whole_at(form, INPUTS), whole_at(form, UNITS) != 0, whole_at(form, MATRICES)
     room, wide, each = whole_at(form, ROOM_SIZE), compiled_up(p, WIDE), whole_at(form, OUTPUTS) // matrices
-    panel = numbers_at(load_word(addresses + 48 + 8 * matrices) + 4 * thread * room, room)
+    panel = numbers_at(load_word(_results(addresses) + 8) + 4 * thread * room, room)
     packed = panel[BLOCK * (wide + APART) + PANEL + compiled_laid(units, BLOCK * wide) :]
     for k in range(matrices):
-        matrix = numbers_at(load_word(addresses + 40 + 8 * k), p * each)
+        matrix = numbers_at(load_word(addresses + WEIGHTS + 8 * k), p * each)
         pack(units, matrix, p, each, panel, packed[compiled_laid(units, k * each * wide) :])
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(block: int, thread: int, addresses: int) -> None:
     """A block of rows. Operands: form, x, b, scale, shift, W; results: y, room."""
-    form = load_word(addresses)
-    results = addresses + 40 + 8 * whole_at(form, MATRICES)
+    form, results = load_word(addresses), _results(addresses)
     n, p, m = whole_at(form, ROWS), whole_at(form, INPUTS), whole_at(form, OUTPUTS)
     before, units = whole_at(form, BEFORE), whole_at(form, UNITS) != 0
     epsilon = numbers_at(form + 4 * EPSILON, 1)[0]
@@ -292,9 +303,7 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _group_part(group: int, thread: int, addresses: int) -> None:
     """A group of rows. Operands: form, x, scale, shift, δ, W; results: by x, sums, groups, room, by W."""
-    form = load_word(addresses)
-    matrices = whole_at(form, MATRICES)
-    results = addresses + 40 + 8 * matrices
+    form, results = load_word(addresses), _results(addresses)
     n, p, m = whole_at(form, ROWS), whole_at(form, INPUTS), whole_at(form, OUTPUTS)
     groups, before, units = whole_at(form, SECOND), whole_at(form, BEFORE), whole_at(form, UNITS) != 0
     epsilon = numbers_at(form + 4 * EPSILON, 1)[0]
@@ -315,9 +324,10 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     terms = left[compiled_laid(units, BLOCK * wide) :]
     right = terms[compiled_laid(units, BLOCK * across) :]
     turned = right[compiled_laid(units, BLOCK * across) :]
+    matrices = whole_at(form, MATRICES)
     each = m // matrices
     for k in range(matrices):
-        matrix = numbers_at(load_word(addresses + 40 + 8 * k), p * each)
+        matrix = numbers_at(load_word(addresses + WEIGHTS + 8 * k), p * each)
         turn(units, matrix, p, each, across, panel, turned[compiled_laid(units, k * each * WIDE) :])
     begins, stop = n * group // groups, n * (group + 1) // groups
     begin(units)
@@ -366,8 +376,8 @@ def _together_part(panel: int, thread: int, addresses: int) -> None:
         whole_at(form, SECOND),
         whole_at(form, GROUP_SIZE),
     )
-    matrices, wide, across = whole_at(form, MATRICES), compiled_up(p, WIDE), compiled_up(m, WIDE)
-    results, each = addresses + 40 + 8 * matrices, m // matrices
+    wide, across = compiled_up(p, WIDE), compiled_up(m, WIDE)
+    results, each = _results(addresses), m // whole_at(form, MATRICES)
     partial, sums = numbers_at(load_word(results + 16), groups * size), numbers_at(load_word(results + 8), m + 2 * p)
     at, count = panel * WIDE, min(WIDE, m - panel * WIDE)
     by_matrix, within = numbers_at(load_word(results + 32 + 8 * (at // each)), p * each), at % each

@@ -81,24 +81,31 @@ def _largest(row: Numbers) -> Any:
 
 @njit(**QUICK)  # type: ignore[untyped-decorator]
 def _below(row: Numbers, level: Any, out: Numbers) -> None:
+    """A row's numbers less a level."""
     in_wide_registers()
     into = out[: len(row)]
     for j in range(len(row)):
         into[j] = row[j] - level
 
 
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _rows_of(part: int, addresses: int) -> tuple[int, int, int]:
+    """A part's first row, how many it has, and the scores of one."""
+    form = load_word(addresses)
+    first = part * whole_at(form, EACH)
+    return first, min(whole_at(form, EACH), whole_at(form, ROWS) - first), whole_at(form, CLASSES)
+
+
 @njit(**QUICK)  # type: ignore[untyped-decorator]
 def _forward_part(part: int, thread: int, addresses: int) -> None:
     """A block of rows. Operands: form, scores, codes; results: losses, t, room."""
-    form = load_word(addresses)
-    n, classes, each = whole_at(form, ROWS), whole_at(form, CLASSES), whole_at(form, EACH)
-    first = part * each
-    rows = min(each, n - first)
+    first, rows, classes = _rows_of(part, addresses)
     scores = numbers_at(load_word(addresses + 8) + 4 * first * classes, rows * classes)
     codes = load_word(addresses + 16) + 4 * first
     losses = numbers_at(load_word(addresses + 24) + 4 * first, rows)
     totals = numbers_at(load_word(addresses + 32) + 4 * first, rows)
     tops = totals.view(np.int32)
+    each = whole_at(load_word(addresses), EACH)
     block = numbers_at(load_word(addresses + 40) + 4 * thread * each * classes, rows * classes)
     for i in range(rows):
         row = scores[i * classes : (i + 1) * classes]
@@ -115,10 +122,7 @@ def _forward_part(part: int, thread: int, addresses: int) -> None:
 def _backward_part(part: int, thread: int, addresses: int) -> None:
     """A block of rows. Operands: form, scores, codes, t, δ; result: the gradient by the scores."""
     in_wide_registers()
-    form = load_word(addresses)
-    n, classes, each = whole_at(form, ROWS), whole_at(form, CLASSES), whole_at(form, EACH)
-    first = part * each
-    rows = min(each, n - first)
+    first, rows, classes = _rows_of(part, addresses)
     scores = numbers_at(load_word(addresses + 8) + 4 * first * classes, rows * classes)
     codes = load_word(addresses + 16) + 4 * first
     totals = numbers_at(load_word(addresses + 24) + 4 * first, rows)

@@ -87,15 +87,23 @@ def _cut(weights: Numbers, p: int, m: int, first: int, column: int, square: Numb
             into[:] = ZERO
 
 
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _square_of(
+    units: bool, weights: Numbers, p: int, m: int, first: int, column: int, square: Numbers
+) -> tuple[Numbers, int, int]:
+    """The same square, where it begins, and how far apart its rows do: in W, if units may take it there, or a copy."""
+    if units and first + WIDE <= p and column + WIDE <= m:
+        return weights, first * m + column, m
+    _cut(weights, p, m, first, column, square)
+    return square, 0, WIDE
+
+
 @njit("void(boolean, float32[::1], int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
 def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Numbers) -> None:
     """W (p, m) as right factors with p terms, of WIDE columns each. `square`: room."""
     for at in range(0, m, WIDE):
         for start in range(0, p, WIDE):
-            source, first, row = weights, start * m + at, m
-            if not units or start + WIDE > p or at + WIDE > m:
-                source, first, row = square, 0, WIDE
-                _cut(weights, p, m, start, at, square)
+            source, first, row = _square_of(units, weights, p, m, start, at, square)
             into = out[compiled_laid(units, at * compiled_up(p, WIDE) + start * WIDE) :]
             if units:
                 for tile in range(2):
@@ -111,10 +119,7 @@ def turn(units: bool, weights: Numbers, p: int, m: int, terms: int, square: Numb
     """Wᵀ of W (p, m) as right factors with m of the `terms` terms, of WIDE columns each. `square`: room."""
     for at in range(0, p, WIDE):
         for start in range(0, m, WIDE):
-            source, first, row = weights, at * m + start, m
-            if not units or at + WIDE > p or start + WIDE > m:
-                source, first, row = square, 0, WIDE
-                _cut(weights, p, m, at, start, square)
+            source, first, row = _square_of(units, weights, p, m, at, start, square)
             into = out[compiled_laid(units, at * terms + start * WIDE) :]
             if units:
                 for tile in range(2):
