@@ -266,13 +266,30 @@ class Positions(Layer):
     def apply(
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
-        return x + (params["positions"] if self.learned else sinusoids(jnp.arange(x.shape[1]), x)), state
+        if self.learned:
+            return _with_positions(x, params["positions"]), state
+        return x + sinusoids(jnp.arange(x.shape[1]), x), state
 
     def extend(
         self, params: Params, state: State, x: Array, cache: Params, at: Array, count: Array
     ) -> tuple[Array, Params]:
         steps = at + jnp.arange(x.shape[1])
         return x + (params["positions"].at[steps].get(mode="clip") if self.learned else sinusoids(steps, x)), cache
+
+
+@jax.custom_vjp
+def _with_positions(x: Array, positions: Array) -> Array:
+    """`positions` (T, C) added to each row of `x` (n, T, C)."""
+    return x + positions
+
+
+def _positions_back(_: None, delta: Array) -> tuple[Array, Array]:
+    """The gradient by the positions is a product with ones: for a sum over rows XLA wakes threads on the CPU."""
+    ones = jnp.ones(len(delta), delta.dtype)
+    return delta, (ones @ delta.reshape(len(delta), -1)).reshape(delta.shape[1:])
+
+
+_with_positions.defvjp(lambda x, positions: (x + positions, None), _positions_back)
 
 
 def sinusoids(steps: Array, x: Array) -> Array:

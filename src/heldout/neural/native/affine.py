@@ -324,6 +324,7 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     terms = left[compiled_laid(units, BLOCK * wide) :]
     right = terms[compiled_laid(units, BLOCK * across) :]
     turned = right[compiled_laid(units, BLOCK * across) :]
+    right = right if units else terms  # plain panels are alike
     matrices = whole_at(form, MATRICES)
     each = m // matrices
     for k in range(matrices):
@@ -343,7 +344,8 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
         deltas, apart = whole_block(delta[first * m : (first + rows) * m], rows, m, filled)
         add_rows(deltas, apart, rows, by_bias[:m])
         lay(units, LEFT, deltas, apart, m, terms)
-        lay(units, RIGHT, deltas, apart, m, right)
+        if units:
+            lay(units, RIGHT, deltas, apart, m, right)
         for at in range(0, m, WIDE):
             for k in range(0, p, WIDE):
                 weigh(

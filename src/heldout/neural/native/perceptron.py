@@ -168,8 +168,11 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
             weights, sums = first[compiled_laid(units, at * p) :], z[at * BLOCK : (at + WIDE) * BLOCK]
             multiply_and_add(units, left, BLOCK, p, weights, bias[at:], panel, sums, WIDE, WIDE)
         for at in range(begins, begins + stripe, WIDE):
-            through(between, z[at * BLOCK : (at + WIDE) * BLOCK], scale, shift, epsilon, active)
-            lay(units, LEFT, active, WIDE, WIDE, lefts[compiled_laid(units, at * BLOCK) :])
+            place = lefts[compiled_laid(units, at * BLOCK) :]
+            factor = active if units else place  # a plain panel is laid out as it is
+            through(between, z[at * BLOCK : (at + WIDE) * BLOCK], scale, shift, epsilon, factor)
+            if units:
+                lay(units, LEFT, active, WIDE, WIDE, place)
     for at in range(0, p, WIDE):
         weights, sums = second[compiled_laid(units, at * m) :], y[at:]
         multiply_and_add(units, lefts, rows, m, weights, last[at:], panel, sums, p, WIDE)
@@ -208,6 +211,8 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     inner_terms, part = turned[compiled_laid(units, 3 * BLOCK * p) :], compiled_laid(units, BLOCK * STRIPE)
     inner_right, active_turned, first = inner_terms[part:], inner_terms[2 * part :], inner_terms[3 * part :]
     second = first[compiled_laid(units, m * p) :]
+    if not units:  # plain panels are alike, and laid out as they are
+        right, inner_terms, inner_right = terms, inner, inner
     turn(units, numbers_at(load_word(addresses + 24), m * p), p, m, m, square, first)
     turn(units, numbers_at(load_word(addresses + 32), m * p), m, p, p, square, second)
     earliest, stop = blocks * group // groups, blocks * (group + 1) // groups
@@ -223,7 +228,8 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
         deltas, apart = whole_block(delta[start * p : (start + rows) * p], rows, p, filled)
         add_rows(deltas, apart, rows, by_last)
         lay(units, LEFT, deltas, apart, p, terms)
-        lay(units, RIGHT, deltas, apart, p, right)
+        if units:
+            lay(units, RIGHT, deltas, apart, p, right)
         for begins in range(0, m, STRIPE):
             ends = min(begins + STRIPE, m)
             for column in range(begins, ends, WIDE):
@@ -233,11 +239,13 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
                 at = (column - begins) * BLOCK
                 place = compiled_laid(units, at)
                 into = inner[at : at + PANEL]
-                through_and_back(between, z[column * BLOCK : (column + WIDE) * BLOCK], into, active)
+                factor = active if units else active_turned[place:]
+                through_and_back(between, z[column * BLOCK : (column + WIDE) * BLOCK], into, factor)
                 add_rows(into, WIDE, rows, by_bias[column : column + WIDE])
-                lay(units, LEFT, into, WIDE, WIDE, inner_terms[place:])
-                lay(units, RIGHT, into, WIDE, WIDE, inner_right[place:])
-                lay(units, TURNED, active, WIDE, WIDE, active_turned[place:])
+                if units:
+                    lay(units, LEFT, into, WIDE, WIDE, inner_terms[place:])
+                    lay(units, RIGHT, into, WIDE, WIDE, inner_right[place:])
+                    lay(units, TURNED, active, WIDE, WIDE, active_turned[place:])
             for k in range(0, p, WIDE):
                 other = compiled_laid(units, k * BLOCK)
                 for column in range(begins, ends, WIDE):

@@ -15,13 +15,22 @@ import numpy as np
 from numba import njit
 
 from heldout.neural.native import amx
-from heldout.neural.native.tiles import COMPILED, TALL, WIDE, compiled_up, in_wide_registers, tall_wide
+from heldout.neural.native.tiles import (
+    COMPILED,
+    LANES,
+    TALL,
+    WIDE,
+    compiled_up,
+    in_wide_registers,
+    tall_wide,
+    turn_square,
+)
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 BLOCK = 64  # rows that are at work together
 DEEP = 128  # terms of a product in registers at a time: a panel of so many stays in the first cache
-PANEL, SQUARE = BLOCK * WIDE, WIDE * WIDE  # numbers of a block's plain panel, and of a right factor's with WIDE terms
+PANEL, SQUARE = BLOCK * WIDE, WIDE * WIDE  # numbers of a block's plain panel, and of the room for a piece of W
 LEFT, TURNED, RIGHT = range(3)  # a block's panel as terms of its rows, and turned over; its rows as terms
 LINES, TRIPLE = amx.LINES, amx.TRIPLE
 ZERO = np.float32(0.0)
@@ -88,11 +97,9 @@ def _cut(weights: Numbers, p: int, m: int, first: int, column: int, square: Numb
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
-def _square_of(
-    units: bool, weights: Numbers, p: int, m: int, first: int, column: int, square: Numbers
-) -> tuple[Numbers, int, int]:
-    """The same square, where it begins, and how far apart its rows do: in W, if units may take it there, or a copy."""
-    if units and first + WIDE <= p and column + WIDE <= m:
+def _square_of(weights: Numbers, p: int, m: int, first: int, column: int, square: Numbers) -> tuple[Numbers, int, int]:
+    """The same square, where it begins, and how far apart its rows do: in W, or where W ends within it, a copy."""
+    if first + WIDE <= p and column + WIDE <= m:
         return weights, first * m + column, m
     _cut(weights, p, m, first, column, square)
     return square, 0, WIDE
@@ -103,15 +110,17 @@ def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
     """W (p, m) as right factors with p terms, of WIDE columns each. `square`: room."""
     for at in range(0, m, WIDE):
         for start in range(0, p, WIDE):
-            source, first, row = _square_of(units, weights, p, m, start, at, square)
+            source, first, row = _square_of(weights, p, m, start, at, square)
             into = out[compiled_laid(units, at * compiled_up(p, WIDE) + start * WIDE) :]
             if units:
                 for tile in range(2):
                     lower = first + tile * LINES
                     amx.split(source, lower, lower + LINES * row, row, into, tile * TRIPLE)
             else:
-                for j in range(SQUARE):
-                    into[j] = square[j]
+                for i in range(WIDE):
+                    line, into_line = source[first + i * row :], into[i * WIDE : (i + 1) * WIDE]
+                    for j in range(len(into_line)):
+                        into_line[j] = line[j]
 
 
 @njit("void(boolean, float32[::1], int64, int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
@@ -119,16 +128,16 @@ def turn(units: bool, weights: Numbers, p: int, m: int, terms: int, square: Numb
     """Wᵀ of W (p, m) as right factors with m of the `terms` terms, of WIDE columns each. `square`: room."""
     for at in range(0, p, WIDE):
         for start in range(0, m, WIDE):
-            source, first, row = _square_of(units, weights, p, m, at, start, square)
+            source, first, row = _square_of(weights, p, m, at, start, square)
             into = out[compiled_laid(units, at * terms + start * WIDE) :]
             if units:
                 for tile in range(2):
                     left = first + tile * LINES * row
                     amx.split_turned(source, left, left + LINES, row, into, tile * TRIPLE)
             else:
-                for j in range(WIDE):
-                    for k in range(WIDE):
-                        into[j * WIDE + k] = square[k * WIDE + j]
+                for j in range(0, WIDE, LANES):
+                    for k in range(0, WIDE, LANES):
+                        turn_square(source, first + k * row + j, row, into, j * WIDE + k, WIDE)
 
 
 @njit("void(float32[::1], int64, int64, float32[::1], boolean, float32[::1], int64, float32[::1], int64)", **COMPILED)  # type: ignore[untyped-decorator]
