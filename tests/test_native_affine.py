@@ -69,11 +69,11 @@ def found(networks: list[Layer], given: list[Any]) -> list[Any]:
 
 
 def drawn(networks: list[Layer], shapes: list[tuple[int, ...]]) -> list[Any]:
-    """Weights, inputs and gradients by the outputs, of no special form."""
+    """Weights, inputs and gradients by the outputs, of no special form, but small enough for softmax to be no step."""
     rng, given = np.random.default_rng(0), []
     for network, shape in zip(networks, shapes, strict=True):
         params = jax.eval_shape(lambda network=network, shape=shape: network.init(jax.random.key(0), shape[1:])[0])
-        params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
+        params = jax.tree.map(lambda leaf: rng.normal(scale=0.3, size=leaf.shape).astype(np.float32), params)
         outputs = (shape[0], *network.out_shape(shape[1:]))
         given.append((params, *(rng.normal(size=size).astype(np.float32) for size in (shape, outputs))))
     return given
@@ -96,9 +96,20 @@ def check(networks: list[Layer], shapes: list[tuple[int, ...]], name: str, monke
 @pytest.mark.usefixtures("always")
 def test_affine_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     networks: list[Layer] = [Sequential(before, Dense(outputs)) for _, _, outputs, before in MAPS]
-    networks += 2 * [Sequential(LayerNorm(), MultiHeadAttention(2, causal=True))]  # whose weights are three matrices
+    attention = Sequential(LayerNorm(), MultiHeadAttention(2, causal=True))  # whose weights are three matrices
+    networks += 2 * [attention] + 3 * [Residual(attention)]
     shapes: list[tuple[int, ...]] = [(rows, inputs) for rows, inputs, _, _ in MAPS]
-    check(networks, [*shapes, (3, 11, 6), (9, 10, WIDE)], "heldout_affine", monkeypatch)
+    sequences = [(3, 11, 6), (9, 10, WIDE)]
+    check(networks, [*shapes, *sequences, *sequences, (1, 7, 6)], "heldout_affine", monkeypatch)
+
+
+@pytest.mark.usefixtures("always")
+def test_the_kernels_of_attention_add_the_shortcut_around_it() -> None:
+    """Forward and back: no sum is left to XLA, as it is where no norm is between them."""
+    attention, shape = MultiHeadAttention(2, causal=True), (9, 10, WIDE)
+    for inside, left in ((Sequential(LayerNorm(), attention), 0), (attention, 2)):
+        network = Residual(inside)
+        assert traced(network, drawn([network], [shape])[0]).count("f32[9,10,32] = add") == left
 
 
 @pytest.mark.usefixtures("always")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,26 +27,49 @@ def has_kernel(before: Layer | None, x: Array, outputs: int) -> bool:
     return known and enough and weights <= MOST_WEIGHTS and x.dtype == jnp.float32
 
 
-def affine(x: Array, params: Params, before: Layer | None = None, its: Params | None = None) -> Array:
+class How(NamedTuple):
+    """What comes before the product; whether a shortcut is added; and whether one begins, to which x is given back."""
+
+    before: Layer | None
+    added: bool
+    goes_on: bool
+
+
+def affine(
+    x: Array, params: Params, before: Layer | None = None, its: Params | None = None, beside: Array | None = None
+) -> Array:
     r"""z = f(x) W + b for every row of `x` (..., p), with `weights` W (p, m) and `bias` b (m,), where there is one.
 
     .. math::
         \nabla_x = f'(x)^T (\delta W^T), \qquad \nabla_W = \sum_i f(x_i)^T \delta_i, \qquad \nabla_b = \sum_i \delta_i
 
-    where :math:`\delta = \partial L / \partial z`, and f is the layer `before`, of weights `its`.
+    where :math:`\delta = \partial L / \partial z`, and f is the layer `before`, of weights `its`. `beside` (..., m), a
+    shortcut, is added to z.
     """
-    return side_by_side(x, [params], before, its)
+    return side_by_side(x, [params], before, its, beside)[0]
 
 
-def side_by_side(x: Array, maps: Sequence[Params], before: Layer | None = None, its: Params | None = None) -> Array:
-    """The outputs of several affine maps of equally many columns, as those of one."""
+def side_by_side(
+    x: Array,
+    maps: Sequence[Params],
+    before: Layer | None = None,
+    its: Params | None = None,
+    beside: Array | None = None,
+    goes_on: bool = False,
+) -> tuple[Array, Array]:
+    """The outputs of several affine maps of equally many columns, as those of one; and x.
+
+    With `goes_on`, what is made of that x beside them has its gradient added on the way back in the same kernel.
+    """
     its, weights = its or {}, tuple(params["weights"] for params in maps)
     columns = sum(matrix.shape[1] for matrix in weights)
     if len(maps) > 1 and not (has_kernel(before, x, columns) and _in_panels(columns // len(maps))):
         weights = (jnp.concatenate(weights, axis=1),)
     biased = "bias" in maps[0]
     bias = jnp.concatenate([params["bias"] for params in maps]) if biased else jnp.zeros(columns, x.dtype)
-    return _affine(before, x, weights, bias, its.get("scale", bias[:0]), its.get("shift", bias[:0]))
+    how = How(before, beside is not None, goes_on)
+    z, *same = _affine(how, x, weights, bias, its.get("scale", bias[:0]), its.get("shift", bias[:0]), beside)
+    return z, same[0] if goes_on else x
 
 
 def _in_panels(columns: int) -> bool:
@@ -58,54 +81,77 @@ def _in_panels(columns: int) -> bool:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _affine(
-    before: Layer | None, x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array
-) -> Array:
-    def by_xla(x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array) -> Array:
-        return _first(before, x, scale, shift) @ jnp.concatenate(weights, axis=1) + bias
+    how: How,
+    x: Array,
+    weights: tuple[Array, ...],
+    bias: Array,
+    scale: Array,
+    shift: Array,
+    beside: Array | None,
+) -> tuple[Array, ...]:
+    """z, and x where it goes on."""
+    before = how.before
 
-    if not has_kernel(before, x, bias.shape[0]):
-        return by_xla(x, weights, bias, scale, shift)
+    def by_xla(
+        x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array, beside: Array | None
+    ) -> Array:
+        z = _first(before, x, scale, shift) @ jnp.concatenate(weights, axis=1) + bias
+        return z if beside is None else z + beside
 
-    def by_kernel(x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array) -> Array:
+    def by_kernel(
+        x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array, beside: Array | None
+    ) -> Array:
         from heldout.neural.native.affine import forward
 
-        z = forward(x.reshape(-1, x.shape[-1]), weights, bias, scale, shift, *kernel_terms(before))
+        z = forward(_rows(x), weights, bias, scale, shift, _rows(beside), *kernel_terms(before))
         return z.reshape(*x.shape[:-1], z.shape[-1])
 
-    z: Array = by_platform(x, weights, bias, scale, shift, cpu=by_kernel, default=by_xla)
-    return z
+    given = x, weights, bias, scale, shift, beside
+    kernel = has_kernel(before, x, bias.shape[0])
+    z = by_platform(*given, cpu=by_kernel, default=by_xla) if kernel else by_xla(*given)
+    return (z, x) if how.goes_on else (z,)
 
 
 def _forward(
-    before: Layer | None, x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array
-) -> tuple[Array, tuple[Any, ...]]:
-    return _affine(before, x, weights, bias, scale, shift), (x, weights, scale, shift)
+    how: How, x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array, beside: Array | None
+) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+    return _affine(how, x, weights, bias, scale, shift, beside), (x, weights, scale, shift)
 
 
-def _backward(before: Layer | None, kept: tuple[Any, ...], delta: Array) -> tuple[Any, ...]:
-    x, weights, scale, shift = kept
+def _backward(how: How, kept: tuple[Any, ...], upstream: tuple[Array, ...]) -> tuple[Any, ...]:
+    (x, weights, scale, shift), before, delta = kept, how.before, upstream[0]
 
-    def by_xla(x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array) -> tuple[Any, ...]:
+    def by_xla(
+        x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array, passed: Array | None
+    ) -> tuple[Any, ...]:
         given, back = jax.vjp(lambda *of: _first(before, *of), x, scale, shift)
         by_weights, by_bias = sums(given, delta)
         by_x, by_scale, by_shift = back(delta @ jnp.concatenate(weights, axis=1).T)
+        by_x = by_x if passed is None else by_x + passed
         return by_x, tuple(jnp.split(by_weights, len(weights), axis=1)), by_bias, by_scale, by_shift
 
-    if not has_kernel(before, x, delta.shape[-1]):
-        return by_xla(x, weights, scale, shift, delta)
-
-    def by_kernel(x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array) -> tuple[Any, ...]:
+    def by_kernel(
+        x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array, passed: Array | None
+    ) -> tuple[Any, ...]:
         from heldout.neural.native.affine import backward
 
-        rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
-        by_x, by_weights, by_bias, *by_norm = backward(rows, weights, scale, shift, deltas, *kernel_terms(before))
+        by_x, by_weights, by_bias, *by_norm = backward(
+            _rows(x), weights, scale, shift, _rows(delta), _rows(passed), *kernel_terms(before)
+        )
         return by_x.reshape(x.shape), by_weights, by_bias, *(by[: len(scale)] for by in by_norm)
 
-    found: tuple[Any, ...] = by_platform(*kept, delta, cpu=by_kernel, default=by_xla)
-    return found
+    given = x, weights, scale, shift, delta, upstream[1] if how.goes_on else None
+    kernel = has_kernel(before, x, delta.shape[-1])
+    found = by_platform(*given, cpu=by_kernel, default=by_xla) if kernel else by_xla(*given)
+    return *found, delta if how.added else None
 
 
 _affine.defvjp(_forward, _backward)
+
+
+def _rows(x: Any) -> Any:
+    """Rows (n, p) of an array (..., p)."""
+    return None if x is None else x.reshape(-1, x.shape[-1])
 
 
 def _first(before: Layer | None, x: Array, scale: Array, shift: Array) -> Array:

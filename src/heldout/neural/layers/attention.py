@@ -145,11 +145,21 @@ class MultiHeadAttention(SequenceLayer):
         return y, state, mask
 
     def looked(
-        self, params: Params, x: Array, mask: Mask, before: Layer | None = None, its: Params | None = None
+        self,
+        params: Params,
+        x: Array,
+        mask: Mask,
+        before: Layer | None = None,
+        its: Params | None = None,
+        shortcut: bool = False,
     ) -> Array:
-        """The output of self-attention that drops nothing for f(x), where f is the layer `before`, of weights `its`."""
-        joint = self._joint(params, x, before=before, its=its)
-        return affine(attend_jointly(self._look, self.heads, joint, mask), params["output"])
+        """The output of self-attention that drops nothing for f(x), where f is the layer `before`, of weights `its`.
+
+        With a `shortcut`, x is added to it, by the affine maps' kernels.
+        """
+        joint, x = self._joint(params, x, before=before, its=its, goes_on=shortcut)
+        y = attend_jointly(self._look, self.heads, joint, mask)
+        return affine(y, params["output"], beside=x if shortcut else None)
 
     @property
     def _look(self) -> Look:
@@ -171,26 +181,35 @@ class MultiHeadAttention(SequenceLayer):
     ) -> tuple[Array, Params]:
         if not self.causal:
             raise InputError("MultiHeadAttention looks ahead, and cannot go step by step, unless it has causal=True.")
-        q, k, v = heads_of(self._joint(params, x, at), self.heads)
+        q, k, v = heads_of(self._joint(params, x, at)[0], self.heads)
         put = jax.lax.dynamic_update_slice_in_dim
         keys, values = put(cache["keys"], k, at, axis=2), put(cache["values"], v, at, axis=2)
         y = weights_of(Look(True, self.positions == "alibi"), q, keys, None, at) @ values
         return affine(merged(y), params["output"]), {"keys": keys, "values": values}
 
     def _joint(
-        self, params: Params, x: Array, first: Any = 0, before: Layer | None = None, its: Params | None = None
-    ) -> Array:
-        """Queries, keys and values side by side (n, T, 3 C), of steps that begin at the place `first`: one product."""
-        joint = side_by_side(x, [params[part] for part in PARTS[:3]], before, its)
+        self,
+        params: Params,
+        x: Array,
+        first: Any = 0,
+        before: Layer | None = None,
+        its: Params | None = None,
+        goes_on: bool = False,
+    ) -> tuple[Array, Array]:
+        """Queries, keys and values side by side (n, T, 3 C), of steps that begin at the place `first`; and x.
+
+        One product, of which `goes_on` is told.
+        """
+        joint, x = side_by_side(x, [params[part] for part in PARTS[:3]], before, its, goes_on=goes_on)
         if self.positions != "rotary":
-            return joint
+            return joint, x
         q, k, v = heads_of(joint, self.heads)
-        return jnp.concatenate([merged(part) for part in (turned(q, first), turned(k, first), v)], axis=-1)
+        return jnp.concatenate([merged(part) for part in (turned(q, first), turned(k, first), v)], axis=-1), x
 
     def _parts(self, params: Params, x: Array) -> tuple[Array, Array, Array]:
         """Queries, keys and values (n, H, T, d) of each head."""
         if self.memory is None:
-            return heads_of(self._joint(params, x), self.heads)
+            return heads_of(self._joint(params, x)[0], self.heads)
         own, memory = x[:, self.memory :], x[:, : self.memory]
         q, k, v = (self._heads(params[part], on) for part, on in zip(PARTS[:3], (own, memory, memory), strict=True))
         return q, k, v

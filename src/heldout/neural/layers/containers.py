@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
 from heldout.neural.layers.base import Array, Key, Layer, Mask, Params, SequenceLayer, Shape, State, shape_text
-from heldout.neural.layers.fusion import apply_fused, how_many
+from heldout.neural.layers.fusion import apply_fused, attends, how_many
 from heldout.neural.layers.perceptron import perceive, perceptron_of
 
 
@@ -187,10 +187,13 @@ class Residual(Container):
         self, params: Params, state: State, x: Array, mask: Mask, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State, Mask]:
         if self.shortcut is None and isinstance(self.layer, Sequential):
-            which = perceptron_of(self.layer.layers, x)
+            layers, inner = self.layer.layers, params.get("layer", {})
+            own = [inner.get(name, {}) for name in self.layer.names]
+            which = perceptron_of(layers, x)
             if which is not None:
-                inner = params.get("layer", {})
-                return perceive(which, x, [inner.get(name, {}) for name in self.layer.names]), {}, mask
+                return perceive(which, x, own), {}, mask
+            if attends(layers, x, mask, train):
+                return apply_fused(layers, own, {}, x, mask, shortcut=True)[0], {}, mask
         outputs, after, mask = _apply_branches(self._branches, params, state, x, mask, train, key)
         return outputs[0] + (x if self.shortcut is None else outputs[1]), after, mask
 

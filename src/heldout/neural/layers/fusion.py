@@ -69,15 +69,23 @@ def _outputs(layer: Layer, width: int, train: bool) -> int:
     return 3 * width if whole else 0
 
 
+def attends(layers: Sequence[Layer], x: Array, mask: Mask, train: bool) -> bool:
+    """Whether layers are self-attention behind a norm or an activation, whose kernels add a shortcut around both."""
+    return len(layers) == 2 and type(layers[1]) is MultiHeadAttention and how_many(layers, x, mask, train) == 2
+
+
 def apply_fused(
-    layers: Sequence[Layer], params: Sequence[Params], state: State, x: Array, mask: Mask
+    layers: Sequence[Layer], params: Sequence[Params], state: State, x: Array, mask: Mask, shortcut: bool = False
 ) -> tuple[Array, State]:
-    """The output of such layers, of these `params`, and the state of the first after it, which was `state`."""
+    """The output of such layers, of these `params`, and the state of the first after it, which was `state`.
+
+    With a `shortcut`, which only layers of which `attends` is true know, x is added.
+    """
     first, *between, last = layers
     if isinstance(last, Dense):
         return affine(x, params[1], first, params[0]), state
     if isinstance(last, MultiHeadAttention):
-        return last.looked(params[1], x, mask, first, params[0]), state
+        return last.looked(params[1], x, mask, first, params[0], shortcut), state
     if isinstance(first, BatchNorm):
         return first.trained(params[0], state, x, rectified=True)
     assert isinstance(first, Conv2D) and isinstance(last, MaxPool2D)

@@ -1,6 +1,7 @@
 r"""Affine maps on the CPU, y = f(x) W + b, with what comes before the product, f, worked out where it is needed.
 
-f is nothing, layer norm, or an activation. A block of rows goes through f into the second cache, and its products are
+f is nothing, layer norm, or an activation. A shortcut around it may be added to y, and to the gradient by x that of
+one around it which begins there. A block of rows goes through f into the second cache, and its products are
 tiles that are summed in registers, so that f(x) is never written to memory. On the way back, with
 :math:`\delta = \partial L / \partial y`,
 
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numba import njit
 
@@ -65,17 +67,19 @@ APART = 16  # numbers between rows that lie side by side, so that they do not fa
 
 # The form, the first operand: parts; threads there is room for; with which part the second phase begins; rows; numbers
 # of a row of x, and of y; what comes before; whether there are matrix units; numbers of a thread's room, and of a
-# group's gradients; matrices that W is made of, side by side; ε of layer norm, a single-precision number.
-PARTS, ROOM, SECOND, ROWS, INPUTS, OUTPUTS, BEFORE, UNITS, ROOM_SIZE, GROUP_SIZE, MATRICES, EPSILON = range(12)
-WEIGHTS = 40  # bytes before the addresses of W's matrices: those of five operands
+# group's gradients; matrices that W is made of, side by side; whether a shortcut is added; ε of layer norm, a
+# single-precision number.
+PARTS, ROOM, SECOND, ROWS, INPUTS, OUTPUTS, BEFORE, UNITS, ROOM_SIZE, GROUP_SIZE, MATRICES, ADDED, EPSILON = range(13)
+WEIGHTS = 48  # bytes before the addresses of W's matrices: those of six operands
 ONE = np.float32(1.0)
 TWICE_SLOPE, CUBIC = np.float32(2.0 * np.sqrt(2.0 / np.pi)), np.float32(0.044715)
 
 
 def forward(
-    x: Array, weights: Sequence[Array], bias: Array, scale: Array, shift: Array, before: int, epsilon: float = 0.0
-) -> Array:
-    """f(x) W + b for rows x (n, p) and `bias` (m,); `scale` and `shift` (p,) are those of a norm.
+    x: Array, weights: Sequence[Array], bias: Array, scale: Array, shift: Array, beside: Array | None, before: int,
+    epsilon: float = 0.0,
+) -> Array:  # fmt: skip
+    """f(x) W + b, and `beside` (n, m), for rows x (n, p) and `bias` (m,); `scale` and `shift` (p,) are those of a norm.
 
     W (p, m) is one matrix, or several side by side that have equally many columns, which WIDE divides.
     """
@@ -83,24 +87,30 @@ def forward(
     (n, p), m = x.shape, bias.shape[0]
     units, wide, across = amx.ready(), up(p, WIDE), up(m, WIDE)
     room = BLOCK * (wide + APART) + PANEL + laid(units, BLOCK * wide + wide * across)
-    form = form_of((-(-n // BLOCK), 0), n, p, m, before, units, room, 0, len(weights), epsilon)
+    added = beside is not None
+    form = form_of((-(-n // BLOCK), 0), n, p, m, before, units, room, 0, len(weights), added, epsilon)
     y, _ = jax.ffi.ffi_call(
         "heldout_affine", (numbers(n, m), numbers(form[ROOM], room)), vmap_method="sequential"
-    )(form, x, bias, scale, shift, *weights)  # fmt: skip
+    )(form, x, bias, scale, shift, _or_nothing(beside, x), *weights)  # fmt: skip
     return y
 
 
 def backward(
-    x: Array, weights: Sequence[Array], scale: Array, shift: Array, delta: Array, before: int, epsilon: float = 0.0
-) -> tuple[Array, tuple[Array, ...], Array, Array, Array]:
-    """The gradients by x, W, b, and by scale and shift (p,) of a norm, from that by y, `delta` (n, m)."""
+    x: Array, weights: Sequence[Array], scale: Array, shift: Array, delta: Array, beside: Array | None, before: int,
+    epsilon: float = 0.0,
+) -> tuple[Array, tuple[Array, ...], Array, Array, Array]:  # fmt: skip
+    """The gradients by x, W, b, and by scale and shift (p,) of a norm, from that by y, `delta` (n, m).
+
+    `beside` (n, p) is that by x of what else x went into, and is added.
+    """
     register(heldout_affine=_serve_forward, heldout_affine_back=_serve_backward)
     (n, p), m = x.shape, delta.shape[1]
     groups, units, wide, across = groups_of(n), amx.ready(), up(p, WIDE), up(m, WIDE)
     size = wide * across + across + up(2 * p, LANES)
     room = 2 * BLOCK * (wide + APART) + BLOCK * across + PANEL + wide
     room += laid(units, BLOCK * (wide + 2 * across) + wide * across)
-    form = form_of((groups, across // WIDE), n, p, m, before, units, room, size, len(weights), epsilon)
+    added = beside is not None
+    form = form_of((groups, across // WIDE), n, p, m, before, units, room, size, len(weights), added, epsilon)
     by_x, sums, _, _, *by_weights = jax.ffi.ffi_call(
         "heldout_affine_back",
         (
@@ -111,8 +121,12 @@ def backward(
             *(numbers(*matrix.shape) for matrix in weights),
         ),
         vmap_method="sequential",
-    )(form, x, scale, shift, delta, *weights)
+    )(form, x, scale, shift, delta, _or_nothing(beside, x), *weights)
     return by_x, tuple(by_weights), sums[:m], sums[m : m + p], sums[m + p :]
+
+
+def _or_nothing(beside: Array | None, x: Array) -> Array:
+    return jnp.zeros(0, x.dtype) if beside is None else beside
 
 
 def groups_of(n: int) -> int:
@@ -272,7 +286,7 @@ def _prepare(thread: int, addresses: int) -> None:
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _forward_part(block: int, thread: int, addresses: int) -> None:
-    """A block of rows. Operands: form, x, b, scale, shift, W; results: y, room."""
+    """A block of rows. Operands: form, x, b, scale, shift, what is added, W; results: y, room."""
     form, results = load_word(addresses), _results(addresses)
     n, p, m = whole_at(form, ROWS), whole_at(form, INPUTS), whole_at(form, OUTPUTS)
     before, units = whole_at(form, BEFORE), whole_at(form, UNITS) != 0
@@ -297,12 +311,19 @@ def _forward_part(block: int, thread: int, addresses: int) -> None:
         multiply_and_add(
             units, left, rows, p, weights[compiled_laid(units, at * wide) :], bias[at:], panel, y[at:], m, m - at
         )  # fmt: skip
+    if whole_at(form, ADDED):
+        beside = numbers_at(load_word(addresses + 40) + 4 * first * m, rows * m)
+        for j in range(len(y)):
+            y[j] += beside[j]
     end(units)
 
 
 @njit(**COMPILED)  # type: ignore[untyped-decorator]
 def _group_part(group: int, thread: int, addresses: int) -> None:
-    """A group of rows. Operands: form, x, scale, shift, δ, W; results: by x, sums, groups, room, by W."""
+    """A group of rows.
+
+    Operands: form, x, scale, shift, δ, what is added, W; results: by x, sums, groups, room, by W.
+    """
     form, results = load_word(addresses), _results(addresses)
     n, p, m = whole_at(form, ROWS), whole_at(form, INPUTS), whole_at(form, OUTPUTS)
     groups, before, units = whole_at(form, SECOND), whole_at(form, BEFORE), whole_at(form, UNITS) != 0
@@ -311,6 +332,8 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
     x, delta = numbers_at(load_word(addresses + 8), n * p), numbers_at(load_word(addresses + 32), n * m)
     scale, shift = numbers_at(load_word(addresses + 16), p), numbers_at(load_word(addresses + 24), p)
     by_x, size = numbers_at(load_word(results), n * p), whole_at(form, GROUP_SIZE)
+    added = whole_at(form, ADDED) != 0
+    beside = numbers_at(load_word(addresses + 40), n * p)
     own = numbers_at(load_word(results + 16) + 4 * group * size, size)
     by_bias, by_norm = own[wide * across :], own[wide * across + across :]
     by_bias[: across + 2 * p] = ZERO
@@ -365,6 +388,10 @@ def _group_part(group: int, thread: int, addresses: int) -> None:
             else:
                 for j in range(len(into)):
                     into[j] = above[j] * slope[j]
+            if added:
+                passed = beside[at:]
+                for j in range(len(into)):
+                    into[j] += passed[j]
     end(units)
 
 
