@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common import seconds_text
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -46,7 +48,8 @@ def page(results: list[dict[str, Any]]) -> str:
             "|---|---|---|--:|--:|--:|--:|---|",
         ]
         lines += [
-            f"| {r['case']} | {r['system']} | {r['version']} | {r['seconds']:.2f} | {r['spread']:.2f} | "
+            f"| {r['case']} | {r['system']} | {r['version']} | {seconds_text(r['seconds'])} | "
+            f"{seconds_text(r['spread'])} | "
             f"{r['peak_mib']:.0f} | {r['ratio']:.2f} | {r['score']} |"
             for r in result["rows"]
         ]

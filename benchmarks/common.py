@@ -176,15 +176,22 @@ def machine() -> dict[str, str]:
     }
 
 
+def seconds_text(seconds: float) -> str:
+    """Seconds with two decimals; below one, to two digits that count. A dash for none at all."""
+    if seconds == 0.0:
+        return "-"
+    return f"{seconds:.2f}" if seconds >= 1.0 else f"{seconds:.2g}"
+
+
 def show(rows: Sequence[Row]) -> None:
     head = (
-        f"{'case':<28} {'system':<22} {'version':<9} {'seconds':>8} {'spread':>7} {'peak MiB':>9} {'ratio':>6}  score"
+        f"{'case':<28} {'system':<29} {'version':<10} {'seconds':>8} {'spread':>7} {'peak MiB':>9} {'ratio':>6}  score"
     )
     print(head, "-" * len(head), sep="\n")
     for row in rows:
         print(
-            f"{row.case:<28} {row.system:<22} {row.version:<9} {row.seconds:>8.3f} {row.spread:>7.3f} "
-            f"{row.peak_mib:>9.0f} {row.ratio:>6.2f}  {row.score}"
+            f"{row.case:<28} {row.system:<29} {row.version:<10} {seconds_text(row.seconds):>8} "
+            f"{seconds_text(row.spread):>7} {row.peak_mib:>9.0f} {row.ratio:>6.2f}  {row.score}"
         )
 
 
