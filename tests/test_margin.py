@@ -10,6 +10,7 @@ import sklearn.linear_model
 import sklearn.svm
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
+from scipy.special import expit
 from sklearn.calibration import _sigmoid_calibration
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.exceptions import ConvergenceWarning
@@ -182,6 +183,20 @@ def test_the_sigmoid_is_scikit_learns() -> None:
     slope, offset = sigmoid(scores, positive, v)
     a, b = _sigmoid_calibration(scores, positive.astype(float), sample_weight=v)
     assert_allclose([slope, offset], [-a, -b], rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_sigmoid_where_its_slope_is_zero(scale: float) -> None:
+    """The likelihood's slope at what is found is rounding alone, although the likelihood is flat to 1e-16 around it."""
+    rng = np.random.default_rng(0)
+    for n in (20, 50, 200):
+        scores, w = scale * rng.normal(size=n), rng.random(n)
+        positive = scores + 0.5 * scale * rng.normal(size=n) > 0.0
+        a, b = sigmoid(scores, positive, w)
+        plus, minus = w[positive].sum(), w[~positive].sum()
+        off = w * (expit(a * scores + b) - np.where(positive, (plus + 1.0) / (plus + 2.0), 1.0 / (minus + 2.0)))
+        assert abs(off.sum()) < 1e-14 * n
+        assert abs(off @ scores) < 1e-14 * n * scale
 
 
 def test_probabilities_are_calibrated_on_new_rows() -> None:

@@ -11,6 +11,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 MOST_STEPS = 100
 RIDGE = 1e-12
+ROUNDING = 1e-14  # of the loss, by which a step may seem to raise it
+SMALLEST = (
+    1e-24  # fall of the loss, of its size, at which the last step was taken: the loss itself shows none below 1e-16
+)
 
 
 def sigmoid(scores: Array, positive: Any, weights: Array) -> tuple[float, float]:
@@ -31,10 +35,10 @@ def sigmoid(scores: Array, positive: Any, weights: Array) -> tuple[float, float]
         hessian = z.T @ (z * (weights * p * (1.0 - p))[:, None]) + RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         share = 1.0
-        while (new := _loss(z @ (theta - share * step), target, weights)) > loss and share > 1e-10:
+        while (new := _loss(z @ (theta - share * step), target, weights)) > loss * (1.0 + ROUNDING) and share > 1e-10:
             share /= 2.0
-        theta, before, loss = theta - share * step, loss, min(new, loss)
-        if before - loss <= 1e-15 * abs(before):
+        theta, loss = theta - share * step, new
+        if gradient @ step <= SMALLEST * loss:
             break
     return float(theta[0] / size), float(theta[1])
 
