@@ -109,7 +109,7 @@ def test_the_kernels_of_attention_add_the_shortcut_around_it() -> None:
     attention, shape = MultiHeadAttention(2, causal=True), (9, 10, WIDE)
     for inside, left in ((Sequential(LayerNorm(), attention), 0), (attention, 2)):
         network = Residual(inside)
-        assert traced(network, drawn([network], [shape])[0]).count("f32[9,10,32] = add") == left
+        assert traced(network, drawn([network], [shape])[0]).count(f"f32[9,10,{WIDE}] = add") == left
 
 
 @pytest.mark.usefixtures("always")
