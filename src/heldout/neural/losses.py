@@ -167,10 +167,7 @@ def _forward(scores: Array, codes: Array) -> tuple[Array, tuple[Array, Array, Ar
         losses, totals = forward(*_rows(scores, codes))
         return losses.reshape(codes.shape), totals.reshape(codes.shape)
 
-    if not _has_kernel(scores):
-        losses, totals = by_xla(scores, codes)
-    else:
-        losses, totals = by_platform(scores, codes, cpu=by_kernel, default=by_xla)
+    losses, totals = by_platform(scores, codes, cpu=by_kernel, default=by_xla, fits=_has_kernel(scores))
     return losses, (scores, codes, totals)
 
 
@@ -184,9 +181,7 @@ def _backward(kept: tuple[Array, Array, Array], upstream: Array) -> tuple[Array,
 
         return backward(*_rows(scores, codes), *(one.reshape(-1) for one in others)).reshape(scores.shape)
 
-    if not _has_kernel(kept[0]):
-        return by_xla(*kept, upstream), None
-    return by_platform(*kept, upstream, cpu=by_kernel, default=by_xla), None
+    return by_platform(*kept, upstream, cpu=by_kernel, default=by_xla, fits=_has_kernel(kept[0])), None
 
 
 softmax_cross_entropy.defvjp(_forward, _backward)

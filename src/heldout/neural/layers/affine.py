@@ -107,8 +107,7 @@ def _affine(
         return z.reshape(*x.shape[:-1], z.shape[-1])
 
     given = x, weights, bias, scale, shift, beside
-    kernel = has_kernel(before, x, bias.shape[0])
-    z = by_platform(*given, cpu=by_kernel, default=by_xla) if kernel else by_xla(*given)
+    z = by_platform(*given, cpu=by_kernel, default=by_xla, fits=has_kernel(before, x, len(bias)))
     return (z, x) if how.goes_on else (z,)
 
 
@@ -141,8 +140,7 @@ def _backward(how: How, kept: tuple[Any, ...], upstream: tuple[Array, ...]) -> t
         return by_x.reshape(x.shape), by_weights, by_bias, *(by[: len(scale)] for by in by_norm)
 
     given = x, weights, scale, shift, delta, upstream[1] if how.goes_on else None
-    kernel = has_kernel(before, x, delta.shape[-1])
-    found = by_platform(*given, cpu=by_kernel, default=by_xla) if kernel else by_xla(*given)
+    found = by_platform(*given, cpu=by_kernel, default=by_xla, fits=has_kernel(before, x, delta.shape[-1]))
     return *found, delta if how.added else None
 
 

@@ -142,7 +142,7 @@ def _forward(
 ) -> tuple[Array, Any]:
     given = drive, weights, inner, there
     kernel, loop = functools.partial(_kernel, way), functools.partial(_loop, way)
-    states, kept = by_platform(*given, cpu=kernel, default=loop) if _fits(way, drive, weights) else loop(*given)
+    states, kept = by_platform(*given, cpu=kernel, default=loop, fits=_fits(way, drive, weights))
     return states, (states, kept, weights, inner, there, watch)
 
 
@@ -154,11 +154,10 @@ def _backward(way: Way, everything: Any, upstream: Array) -> tuple[Array, Array,
     norms = None
     if watch is not None:
         by_drive, by_z, norms = _loop_back(way._replace(truncation=None), True, *given)
-    elif way.truncation is None and _fits(way, kept, weights):
-        kernel, loop = functools.partial(_kernel_back, way), functools.partial(_loop_back, way, False)
-        by_drive, by_z = by_platform(*given, cpu=kernel, default=lambda *given: loop(*given)[:2])
     else:
-        by_drive, by_z, _ = _loop_back(way, False, *given)
+        kernel, loop = functools.partial(_kernel_back, way), functools.partial(_loop_back, way, False)
+        fits = way.truncation is None and _fits(way, kept, weights)
+        by_drive, by_z = by_platform(*given, cpu=kernel, default=lambda *given: loop(*given)[:2], fits=fits)
     m = states.shape[-1]
     rows = by_z.reshape(-1, by_z.shape[-1])
     by_weights = before.reshape(-1, m).T @ rows
