@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
+from heldout.diagnosis.comparison import Comparison
 from heldout.differences import Difference, Side, difference, of_clusters
 from heldout.intervals import Replicates, Sample, replicate
 from heldout.metrics import Prediction, criterion
@@ -125,3 +126,12 @@ def test_a_criterion_without_a_jackknife_goes_by_the_bootstrap() -> None:
     found = difference(*made)
     assert found.value == pytest.approx(made[1].value - made[0].value) and found.p < 0.01
     assert found.gains.se == pytest.approx(float((made[0].draws - made[1].draws).std(ddof=1)))
+
+
+def test_a_comparison_says_how_much_better_or_worse_with_the_interval_of_just_that() -> None:
+    seen = Difference(0.3, Side(0.3, 0.1), Side(-0.3, 0.1), clusters=100, differing=100)
+    better, worse = (
+        Comparison("ours", "theirs", "beats trivial", one, None, None, 0.02) for one in (seen, seen.turned())
+    )
+    told = "by 0.3000 (95% interval 0.1016 to 0.4984, adjusted p = 0.02)"
+    assert (str(better), str(worse)) == (f"better {told}", f"worse {told}")

@@ -67,13 +67,13 @@ class Comparison:
         return self.difference.value if self.difference else -float("inf")
 
     def __str__(self) -> str:
-        """ "better by 0.1 (95% interval 0.05 to 0.15, p = 0.0012)"."""
+        """ "better by 0.1 (95% interval 0.05 to 0.15, adjusted p = 0.0012)"; the interval is this one question's."""
         if self.difference is None:
             return self.error
-        score = self.difference.score()
-        way = "better" if score.value >= 0 else "worse"
-        sure = f"{percent(score.level)} interval {interval(score.to_json())}, {p_said(self.p)}"
-        return f"{way} by {number(abs(score.value))} ({sure})"
+        way, claimed = ("better", self.difference) if self.gain >= 0 else ("worse", self.difference.turned())
+        score = claimed.score()
+        sure = f"{percent(score.level)} interval {interval(score.to_json())}, adjusted {p_said(self.p)}"
+        return f"{way} by {number(score.value)} ({sure})"
 
     def to_json(self) -> dict[str, Any]:
         made = {item: value for item, value in asdict(self).items() if item not in ("train", "validation")}
