@@ -12,9 +12,7 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 MOST_STEPS = 100
 RIDGE = 1e-12
 ROUNDING = 1e-14  # of the loss, by which a step may seem to raise it
-SMALLEST = (
-    1e-24  # fall of the loss, of its size, at which the last step was taken: the loss itself shows none below 1e-16
-)
+SMALLEST = 1e-24  # of the loss, fall that a step promises, at which it is the last; seen is none below 1e-16
 
 
 def sigmoid(scores: Array, positive: Any, weights: Array) -> tuple[float, float]:

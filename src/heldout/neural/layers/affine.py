@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.neural.layers.activations import GELU, ReLU
-from heldout.neural.layers.base import Array, Layer, Params
+from heldout.neural.layers.base import Array, Layer, Params, Shape
 from heldout.neural.layers.normalization import LayerNorm
 from heldout.neural.layers.platform import by_platform
 
@@ -28,7 +28,7 @@ def has_kernel(before: Layer | None, x: Array, outputs: int) -> bool:
 
 
 class How(NamedTuple):
-    """What comes before the product; whether a shortcut is added; and whether one begins, to which x is given back."""
+    """What comes before the product; whether a shortcut is added; whether one begins, from the x that is returned."""
 
     before: Layer | None
     added: bool
@@ -68,8 +68,8 @@ def side_by_side(
     biased = "bias" in maps[0]
     bias = jnp.concatenate([params["bias"] for params in maps]) if biased else jnp.zeros(columns, x.dtype)
     how = How(before, beside is not None, goes_on)
-    z, *same = _affine(how, x, weights, bias, its.get("scale", bias[:0]), its.get("shift", bias[:0]), beside)
-    return z, same[0] if goes_on else x
+    z, same = _affine(how, x, weights, bias, its.get("scale", bias[:0]), its.get("shift", bias[:0]), beside)
+    return z, same if goes_on else x
 
 
 def _in_panels(columns: int) -> bool:
@@ -88,8 +88,8 @@ def _affine(
     scale: Array,
     shift: Array,
     beside: Array | None,
-) -> tuple[Array, ...]:
-    """z, and x where it goes on."""
+) -> tuple[Array, Array]:
+    """z, and x."""
     before = how.before
 
     def by_xla(
@@ -103,22 +103,22 @@ def _affine(
     ) -> Array:
         from heldout.neural.native.affine import forward
 
-        z = forward(_rows(x), weights, bias, scale, shift, _rows(beside), *kernel_terms(before))
+        z = forward(rows_of(x), weights, bias, scale, shift, rows_of(beside), *kernel_terms(before))
         return z.reshape(*x.shape[:-1], z.shape[-1])
 
     given = x, weights, bias, scale, shift, beside
     z = by_platform(*given, cpu=by_kernel, default=by_xla, fits=has_kernel(before, x, len(bias)))
-    return (z, x) if how.goes_on else (z,)
+    return z, x
 
 
 def _forward(
     how: How, x: Array, weights: tuple[Array, ...], bias: Array, scale: Array, shift: Array, beside: Array | None
-) -> tuple[tuple[Array, ...], tuple[Any, ...]]:
+) -> tuple[tuple[Array, Array], tuple[Any, ...]]:
     return _affine(how, x, weights, bias, scale, shift, beside), (x, weights, scale, shift)
 
 
-def _backward(how: How, kept: tuple[Any, ...], upstream: tuple[Array, ...]) -> tuple[Any, ...]:
-    (x, weights, scale, shift), before, delta = kept, how.before, upstream[0]
+def _backward(how: How, kept: tuple[Any, ...], upstream: tuple[Array, Array]) -> tuple[Any, ...]:
+    (x, weights, scale, shift), (delta, by_same), before = kept, upstream, how.before
 
     def by_xla(
         x: Array, weights: tuple[Array, ...], scale: Array, shift: Array, delta: Array, passed: Array | None
@@ -135,11 +135,11 @@ def _backward(how: How, kept: tuple[Any, ...], upstream: tuple[Array, ...]) -> t
         from heldout.neural.native.affine import backward
 
         by_x, by_weights, by_bias, *by_norm = backward(
-            _rows(x), weights, scale, shift, _rows(delta), _rows(passed), *kernel_terms(before)
+            rows_of(x), weights, scale, shift, rows_of(delta), rows_of(passed), *kernel_terms(before)
         )
         return by_x.reshape(x.shape), by_weights, by_bias, *(by[: len(scale)] for by in by_norm)
 
-    given = x, weights, scale, shift, delta, upstream[1] if how.goes_on else None
+    given = x, weights, scale, shift, delta, by_same if how.goes_on else None
     found = by_platform(*given, cpu=by_kernel, default=by_xla, fits=has_kernel(before, x, delta.shape[-1]))
     return *found, delta if how.added else None
 
@@ -147,8 +147,8 @@ def _backward(how: How, kept: tuple[Any, ...], upstream: tuple[Array, ...]) -> t
 _affine.defvjp(_forward, _backward)
 
 
-def _rows(x: Any) -> Any:
-    """Rows (n, p) of an array (..., p)."""
+def rows_of(x: Any) -> Any:
+    """Rows (n, p) of an array (..., p); of None, None."""
     return None if x is None else x.reshape(-1, x.shape[-1])
 
 
@@ -168,10 +168,24 @@ def kernel_terms(before: Layer | None) -> tuple[int, float]:
 
 def sums(x: Array, delta: Array) -> tuple[Array, Array]:
     """The gradients by W and b, from what is multiplied by W and from δ."""
-    rows, deltas = x.reshape(-1, x.shape[-1]), delta.reshape(-1, delta.shape[-1])
-    ones = jnp.ones(len(deltas), deltas.dtype)  # a product with them is quicker than a sum over rows
+    rows, deltas = rows_of(x), rows_of(delta)
     by_weights: Array = by_platform(rows, deltas, cpu=_turned_product, default=lambda x, d: x.T @ d)
-    return by_weights, ones @ deltas
+    return by_weights, _summed(deltas, deltas.shape[1:])
+
+
+@jax.custom_vjp
+def add_bias(z: Array, bias: Array) -> Array:
+    """z + b for `z` (..., *F) and `bias` F; the gradient by b is the sum of z's over the axes before."""
+    return z + bias
+
+
+def _summed(delta: Array, shape: Shape) -> Array:
+    """The sum over the axes before those of `shape`, as a product with ones: XLA would wake threads for a sum."""
+    rows = delta.reshape(-1, math.prod(shape))
+    return (jnp.ones(len(rows), rows.dtype) @ rows).reshape(shape)
+
+
+add_bias.defvjp(lambda z, bias: (z + bias, bias), lambda bias, delta: (delta, _summed(delta, bias.shape)))
 
 
 def _turned_product(x: Array, d: Array) -> Array:

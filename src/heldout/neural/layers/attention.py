@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
-from heldout.neural.layers.affine import affine, side_by_side
+from heldout.neural.layers.affine import add_bias, affine, side_by_side
 from heldout.neural.layers.attending import Look, attend, attend_jointly, heads_of, merged, weights_of
 from heldout.neural.layers.base import (
     Array,
@@ -286,7 +286,7 @@ class Positions(Layer):
         self, params: Params, state: State, x: Array, *, train: bool = False, key: Key = None
     ) -> tuple[Array, State]:
         if self.learned:
-            return _with_positions(x, params["positions"]), state
+            return add_bias(x, params["positions"]), state
         return x + sinusoids(jnp.arange(x.shape[1]), x), state
 
     def extend(
@@ -294,21 +294,6 @@ class Positions(Layer):
     ) -> tuple[Array, Params]:
         steps = at + jnp.arange(x.shape[1])
         return x + (params["positions"].at[steps].get(mode="clip") if self.learned else sinusoids(steps, x)), cache
-
-
-@jax.custom_vjp
-def _with_positions(x: Array, positions: Array) -> Array:
-    """`positions` (T, C) added to each row of `x` (n, T, C)."""
-    return x + positions
-
-
-def _positions_back(_: None, delta: Array) -> tuple[Array, Array]:
-    """The gradient by the positions is a product with ones: for a sum over rows XLA wakes threads on the CPU."""
-    ones = jnp.ones(len(delta), delta.dtype)
-    return delta, (ones @ delta.reshape(len(delta), -1)).reshape(delta.shape[1:])
-
-
-_with_positions.defvjp(lambda x, positions: (x + positions, None), _positions_back)
 
 
 def sinusoids(steps: Array, x: Array) -> Array:

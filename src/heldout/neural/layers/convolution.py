@@ -7,10 +7,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from heldout.errors import InputError, suggest
+from heldout.neural.layers.affine import add_bias
 from heldout.neural.layers.base import (
     Array,
     Key,
@@ -38,20 +38,6 @@ from heldout.neural.layers.windows import (
 )
 
 MODES = ("zeros", "reflect")
-
-
-@jax.custom_vjp
-def add_bias(z: Array, bias: Array) -> Array:
-    """z + b for `z` (..., F) and `bias` (F,); the gradient by b is the sum of z's over all axes but the last."""
-    return z + bias
-
-
-def _backward(bias: None, delta: Array) -> tuple[Array, Array]:
-    deltas = delta.reshape(-1, delta.shape[-1])
-    return delta, jnp.ones(len(deltas), deltas.dtype) @ deltas  # quicker than a sum over rows
-
-
-add_bias.defvjp(lambda z, bias: (z + bias, None), _backward)
 
 
 class Convolution(Layer):

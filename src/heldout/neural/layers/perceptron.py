@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heldout.neural.layers.activations import GELU, ReLU
-from heldout.neural.layers.affine import LEAST_PRODUCTS, MOST_WEIGHTS, kernel_terms
+from heldout.neural.layers.affine import LEAST_PRODUCTS, MOST_WEIGHTS, kernel_terms, rows_of
 from heldout.neural.layers.base import Array, Layer, Params
 from heldout.neural.layers.dense import Dense
 from heldout.neural.layers.normalization import LayerNorm
@@ -59,7 +59,7 @@ def _forward(which: Perceptron, x: Array, *weights: Array) -> tuple[Array, tuple
         from heldout.neural.native.perceptron import forward
 
         first, bias, second, last, scale, shift = weights
-        y, hidden = forward(_rows(x), first, bias, second, last, scale, shift, *_kernel_terms(which))
+        y, hidden = forward(rows_of(x), first, bias, second, last, scale, shift, *_kernel_terms(which))
         return y.reshape(x.shape), hidden
 
     def by_xla(x: Array, *weights: Array) -> tuple[Array, Array]:
@@ -76,7 +76,7 @@ def _backward(which: Perceptron, kept: tuple[Array, ...], delta: Array) -> tuple
 
         _, scale, shift, delta = others
         by_x, *by_weights, by_scale, by_shift = backward(
-            _rows(x), hidden, first, second, scale, shift, _rows(delta), *_kernel_terms(which)
+            rows_of(x), hidden, first, second, scale, shift, rows_of(delta), *_kernel_terms(which)
         )
         return by_x.reshape(x.shape), *by_weights, by_scale[: len(scale)], by_shift[: len(shift)]
 
@@ -104,7 +104,3 @@ def _kernel_terms(which: Perceptron) -> tuple[Any, ...]:
     """What the kernel calls f and σ; ε."""
     before, epsilon = kernel_terms(which.before)
     return before, kernel_terms(which.between)[0], epsilon
-
-
-def _rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])

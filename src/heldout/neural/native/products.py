@@ -110,17 +110,14 @@ def pack(units: bool, weights: Numbers, p: int, m: int, square: Numbers, out: Nu
     """W (p, m) as right factors with p terms, of WIDE columns each. `square`: room."""
     for at in range(0, m, WIDE):
         for start in range(0, p, WIDE):
-            source, first, row = _square_of(weights, p, m, start, at, square)
             into = out[compiled_laid(units, at * compiled_up(p, WIDE) + start * WIDE) :]
             if units:
+                source, first, row = _square_of(weights, p, m, start, at, square)
                 for tile in range(2):
                     lower = first + tile * LINES
                     amx.split(source, lower, lower + LINES * row, row, into, tile * TRIPLE)
             else:
-                for i in range(WIDE):
-                    line, into_line = source[first + i * row :], into[i * WIDE : (i + 1) * WIDE]
-                    for j in range(len(into_line)):
-                        into_line[j] = line[j]
+                _cut(weights, p, m, start, at, into)
 
 
 @njit("void(boolean, float32[::1], int64, int64, int64, float32[::1], float32[::1])", **COMPILED)  # type: ignore[untyped-decorator]
