@@ -213,6 +213,7 @@ class Conv2D(Correlation):
 
     Examples
     --------
+    >>> import jax
     >>> layer = Conv2D(32, 3, padding=1)
     >>> params, state = layer.init(jax.random.key(0), (28, 28, 1))
     >>> {name: array.shape for name, array in params.items()}
